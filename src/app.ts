@@ -1,0 +1,191 @@
+import { HealthImplementation } from 'grpc-health-check';
+import { Gauge, type Registry } from 'prom-client';
+import { ReplicaCache } from './base/cache.ts';
+import { systemClock } from './base/clock.ts';
+import { newId } from './base/id.ts';
+import type { Log } from './base/log.ts';
+import { createMetrics, type Metrics } from './base/metrics.ts';
+import type { SecretText } from './base/secret-text.ts';
+import { IdentityProvider } from './clients/identity-provider.ts';
+import type { Config } from './config.ts';
+import { Keyring } from './crypto/keyring.ts';
+import { MasterKeys } from './crypto/master-keys.ts';
+import { dataKeyStore } from './db/data-keys.ts';
+import { openInstallation } from './db/installation.ts';
+import { type Changed, ChangeListener } from './db/listen.ts';
+import { openOrm, poolOf } from './db/orm.ts';
+import { PageTokens } from './db/paging.ts';
+import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
+import type { App, Caches, Principal, ReadyCredential } from './domain/call.ts';
+import type { ServiceHandlers } from './handlers/implement.ts';
+import { services as ourServices } from './handlers/index.ts';
+import { ReadAuditWriter } from './jobs/read-audit.ts';
+import { ReplicaHeartbeat } from './jobs/replica-heartbeat.ts';
+import { createConnectHandler } from './server/connect.ts';
+import { drainServers } from './server/drain.ts';
+import { createGrpcServer, listenGrpc } from './server/grpc.ts';
+import { Health } from './server/health.ts';
+import { createHttpServer, listenHttp } from './server/http.ts';
+import { methodsOf } from './server/pipeline/method.ts';
+import { Pipeline } from './server/pipeline/pipeline.ts';
+import { warmValidation } from './server/pipeline/validate.ts';
+
+const PRINCIPALS_CACHED = 50_000;
+
+/** What a process is given to run with. */
+export type Setting = {
+  /** With `database.url` and `keys.master` in place. */
+  config: Config;
+  log: Log;
+  /** Called when this process must not go on. */
+  unfit: (error: Error) => void;
+  /** All services by default. */
+  services?: readonly ServiceHandlers[];
+  /** Where `/metrics` comes from, where it is not this process alone. */
+  metricsText?: (own: Registry) => Promise<string>;
+};
+
+/** A running replica. */
+export type Replica = {
+  app: App;
+  grpcPort: number;
+  httpPort: number;
+  /** Where one was made just now. */
+  firstAdminKey: SecretText | null;
+  /** Ends calls in flight within the grace, then everything. */
+  stop(): Promise<void>;
+};
+
+/** Builds what the process shares, then listens. Throws StartError, with nothing left open. */
+export async function startReplica(setting: Setting): Promise<Replica> {
+  const opened: (() => Promise<void>)[] = [];
+  try {
+    return await start(setting, opened);
+  } catch (error) {
+    for (const close of opened.reverse()) await close();
+    throw error;
+  }
+}
+
+async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise<Replica> {
+  const { config, log } = setting;
+  const methods = methodsOf(setting.services ?? ourServices);
+  const { app, listener } = await openApp(setting, opened);
+  const pipeline = new Pipeline(app, methods);
+  warmValidation(methods);
+  const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING' });
+  const grpc = createGrpcServer(config, pipeline, methods, grpcHealth);
+  const health = new Health(app, listener, grpcHealth, [
+    ...new Set(methods.map((method) => method.labels.grpc_service)),
+  ]);
+  const http = createHttpServer(config, {
+    ...{ health, log },
+    connect: createConnectHandler(config, pipeline, methods),
+    metrics: () => (setting.metricsText ?? ((own) => own.metrics()))(app.metrics.registry),
+  });
+  await health.start();
+  opened.push(() => drainServers({ grpc, http, pipeline, health, graceMs: config.shutdownGraceMs }));
+  const firstAdminKey = await ensureOperatorKey(app);
+  const grpcPort = await listenGrpc(grpc, config);
+  const httpPort = await listenHttp(http, config);
+  return {
+    ...{ app, grpcPort, httpPort, firstAdminKey },
+    async stop() {
+      for (const close of opened.reverse()) await close();
+    },
+  };
+}
+
+async function openApp(
+  { config, log, unfit }: Setting,
+  opened: (() => Promise<void>)[],
+): Promise<{ app: App; listener: ChangeListener }> {
+  const { database, keys, identity } = config;
+  const metrics = createMetrics();
+  const orm = await openOrm(database.url, database.poolSize);
+  opened.push(() => orm.close());
+  const pool = await poolOf(orm);
+  const masterKeys = new MasterKeys(keys.master!, keys.previousMaster);
+  const heartbeat = new ReplicaHeartbeat(newId('rep'), pool, masterKeys, log, unfit);
+  await heartbeat.start();
+  opened.push(() => heartbeat.stop());
+  const installation = await openInstallation(pool, masterKeys);
+  const listener = new ChangeListener(database.url, log, {
+    changed: (change) => forget(caches, change),
+    missed: () => clear(caches),
+  });
+  const caches = openCaches(config, metrics, listener);
+  await listener.start();
+  opened.push(() => listener.stop());
+  const readAudit = new ReadAuditWriter(config.auditReads, pool, log, metrics);
+  opened.push(() => readAudit.stop());
+  const app: App = {
+    ...{ config, clock: systemClock, log, metrics, orm, pool, caches, readAudit },
+    keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
+    pageTokens: new PageTokens(installation.secret),
+    identityProvider: identity.issuer ? new IdentityProvider(identity.issuer, identity.audience) : null,
+    forget: (change) => forget(caches, change),
+  };
+  observe(app, listener);
+  return { app, listener };
+}
+
+function openCaches(config: Config, metrics: Metrics, { trusted }: ChangeListener): Caches {
+  return {
+    principals: new ReplicaCache<Principal>({ name: 'principals', maxEntries: PRINCIPALS_CACHED, metrics, trusted }),
+    credentials: new ReplicaCache<ReadyCredential>({
+      name: 'credentials',
+      maxEntries: config.credentialCacheEntries,
+      metrics,
+      trusted,
+    }),
+  };
+}
+
+function forget({ principals, credentials }: Caches, { kind, tenantId, id }: Changed): void {
+  if (kind === 'connection') credentials.drop(`${tenantId} ${id}`);
+  if (kind === 'secret') credentials.dropWhere((known) => known.tenantId === tenantId && known.secretIds.includes(id));
+  if (kind === 'api_key')
+    principals.dropWhere((known) => known.kind === 'api_key' && known.tenantId === tenantId && known.id === id);
+  if (kind === 'user') principals.dropWhere((known) => known.tenantId === tenantId && known.userId === id);
+}
+
+function clear({ principals, credentials }: Caches): void {
+  principals.clear();
+  credentials.clear();
+}
+
+/** Gauges that are read when they are asked for. */
+function observe({ metrics, pool, caches }: App, listener: ChangeListener): void {
+  const registers = [metrics.registry];
+  new Gauge({
+    name: 'latchkey_database_pool_connections',
+    help: 'Database connections by state (idle, busy), and callers that wait for one (waiting).',
+    labelNames: ['state'] as const,
+    registers,
+    collect() {
+      this.set({ state: 'idle' }, pool.idleCount);
+      this.set({ state: 'busy' }, pool.totalCount - pool.idleCount);
+      this.set({ state: 'waiting' }, pool.waitingCount);
+    },
+  });
+  new Gauge({
+    name: 'latchkey_cache_entries',
+    help: 'Entries by cache.',
+    labelNames: ['cache'] as const,
+    registers,
+    collect() {
+      this.set({ cache: 'principals' }, caches.principals.size);
+      this.set({ cache: 'credentials' }, caches.credentials.size);
+    },
+  });
+  new Gauge({
+    name: 'latchkey_listener_up',
+    help: '1 while changes of other replicas are heard at once.',
+    aggregator: 'min',
+    registers,
+    collect() {
+      this.set(listener.up ? 1 : 0);
+    },
+  });
+}

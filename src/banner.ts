@@ -1,0 +1,28 @@
+import type { Config } from './config.ts';
+
+type Started = { config: Config; notes: string[]; grpcPort: number; httpPort: number; firstAdminKey: string | null };
+
+/** What a developer reads after the start: what was done, and three commands to try. */
+export function banner({ config, notes, grpcPort, httpPort, firstAdminKey }: Started): string {
+  const scheme = config.tls ? 'https' : 'http';
+  const http = `${scheme}://localhost:${httpPort}`;
+  const key = firstAdminKey ?? '$LATCHKEY_KEY';
+  const service = `${http}/latchkey.v1.ConnectionService`;
+  const headers = `-H "authorization: Bearer ${key}" -H "content-type: application/json"`;
+  const lines = [
+    '',
+    'Latchkey is ready.',
+    `  gRPC          localhost:${grpcPort}`,
+    `  HTTP          ${http}   (Connect, gRPC-Web, /healthz, /readyz, /metrics)`,
+    ...notes.map((note) => `  - ${note}`),
+    ...(firstAdminKey ? ['', '  The first admin key, shown this once:', `    ${firstAdminKey}`] : []),
+    '',
+    `  Try${firstAdminKey ? '' : ', with your key in LATCHKEY_KEY'}:`,
+    `    curl ${headers} ${service}/CreateConnection -d '{"name":"stripe","credential":{"bearer":{"token":{"value":"sk_test_1"}}}}'`,
+    `    curl ${headers} ${service}/ListConnections -d '{}'`,
+    `    curl ${headers} ${service}/GetCredentials -d '{"connectionId":"conn_..."}'`,
+    '',
+    '',
+  ];
+  return lines.join('\n');
+}

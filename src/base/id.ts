@@ -1,0 +1,48 @@
+import { randomFillSync } from 'node:crypto';
+
+/** Crockford's base32 in lower case. */
+const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
+const RANDOM_BYTES = 10;
+
+export type IdPrefix = 'conn' | 'sec' | 'user' | 'key' | 'aud' | 'evt' | 'rep' | 'inst';
+
+const pool = Buffer.allocUnsafe(RANDOM_BYTES * 512);
+let used = pool.length;
+
+/**
+ * A new id: the prefix, `_` and 26 characters: 10 for 48 bits of time in ms, so that ids sort by time, and 16 for 80 random bits (as ULID does).
+ */
+export function newId(prefix: IdPrefix, now: number = Date.now()): string {
+  return `${prefix}_${timePart(now)}${randomPart()}`;
+}
+
+function timePart(ms: number): string {
+  let text = '';
+  for (let rest = ms, i = 0; i < 10; i++) {
+    text = ALPHABET[rest % 32] + text;
+    rest = Math.floor(rest / 32);
+  }
+  return text;
+}
+
+function randomPart(): string {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  let text = '';
+  for (let group = 0; group < 2; group++) {
+    const high = pool.readUInt32LE(used);
+    const low = pool.readUInt8(used + 4);
+    used += 5;
+    for (let shift = 0; shift < 30; shift += 5) text += ALPHABET[(high >>> shift) & 31];
+    text += ALPHABET[((high >>> 30) | (low << 2)) & 31];
+    text += ALPHABET[(low >>> 3) & 31];
+  }
+  return text;
+}
+
+/** Whether a text is an id with this prefix. */
+export function isId(prefix: IdPrefix, text: string): boolean {
+  return text.length === prefix.length + 27 && text.startsWith(`${prefix}_`) && /_[0-9a-hjkmnp-tv-z]{26}$/.test(text);
+}

@@ -1,0 +1,55 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+/** All metrics of a process. Names are those of go-grpc-prometheus where they exist there. */
+export function createMetrics() {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const registers = [registry];
+  const rpc = ['grpc_type', 'grpc_service', 'grpc_method'] as const;
+  return {
+    registry,
+    started: new Counter({
+      name: 'grpc_server_started_total',
+      help: 'Calls started, over gRPC and Connect.',
+      labelNames: rpc,
+      registers,
+    }),
+    handled: new Counter({
+      name: 'grpc_server_handled_total',
+      help: 'Calls ended, by code and reason.',
+      labelNames: [...rpc, 'grpc_code', 'reason', 'transport'] as const,
+      registers,
+    }),
+    handlingSeconds: new Histogram({
+      name: 'grpc_server_handling_seconds',
+      help: 'Time from the first byte understood to the answer.',
+      labelNames: rpc,
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+      registers,
+    }),
+    inFlight: new Gauge({ name: 'latchkey_calls_in_flight', help: 'Calls under way.', registers }),
+    cacheHits: new Counter({
+      name: 'latchkey_cache_lookups_total',
+      help: 'Cache look-ups by cache and result (hit, miss).',
+      labelNames: ['cache', 'result'] as const,
+      registers,
+    }),
+    auditBuffered: new Gauge({
+      name: 'latchkey_audit_buffered_entries',
+      help: 'Audit entries of reads that wait to be written.',
+      registers,
+    }),
+    auditFailures: new Counter({
+      name: 'latchkey_audit_flush_failures_total',
+      help: 'Failed attempts to write buffered audit entries.',
+      registers,
+    }),
+    integrityFailures: new Counter({
+      name: 'latchkey_integrity_failures_total',
+      help: 'Stored ciphertexts that did not open.',
+      registers,
+    }),
+  };
+}
+
+export type Metrics = ReturnType<typeof createMetrics>;

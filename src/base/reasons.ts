@@ -1,0 +1,53 @@
+/** The gRPC status codes in use, by name (https://grpc.io/docs/guides/status-codes/). */
+export type CodeName =
+  | 'CANCELLED'
+  | 'INVALID_ARGUMENT'
+  | 'DEADLINE_EXCEEDED'
+  | 'NOT_FOUND'
+  | 'ALREADY_EXISTS'
+  | 'PERMISSION_DENIED'
+  | 'RESOURCE_EXHAUSTED'
+  | 'FAILED_PRECONDITION'
+  | 'ABORTED'
+  | 'UNIMPLEMENTED'
+  | 'INTERNAL'
+  | 'UNAVAILABLE'
+  | 'UNAUTHENTICATED';
+
+/**
+ * Every reason a call can fail for: its code, and the text that callers see. The texts are constant and free of `: / ? , & =`, which grpc-js
+ * shows escaped. The enum ErrorReason of the contract says what each means and which metadata it carries.
+ */
+export const REASONS = {
+  INTERNAL: { code: 'INTERNAL', text: 'internal error' },
+  FIELD_INVALID: { code: 'INVALID_ARGUMENT', text: 'a field of the request is invalid' },
+  PAGE_TOKEN_INVALID: { code: 'INVALID_ARGUMENT', text: 'the page token is not valid for this list' },
+  CREDENTIALS_MISSING: { code: 'UNAUTHENTICATED', text: 'a credential is required' },
+  CREDENTIALS_INVALID: { code: 'UNAUTHENTICATED', text: 'the credential is not valid' },
+  PERMISSION_MISSING: { code: 'PERMISSION_DENIED', text: 'the caller lacks a permission' },
+  CONNECTION_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such connection' },
+  SECRET_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such secret' },
+  USER_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such user' },
+  API_KEY_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such API key' },
+  TENANT_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such tenant' },
+  CONNECTION_NAME_TAKEN: { code: 'ALREADY_EXISTS', text: 'another connection of the project has this name' },
+  SECRET_NAME_TAKEN: { code: 'ALREADY_EXISTS', text: 'another secret of the project has this name' },
+  TENANT_ID_TAKEN: { code: 'ALREADY_EXISTS', text: 'the tenant exists' },
+  REQUEST_ID_REUSED: { code: 'ALREADY_EXISTS', text: 'the request_id was used for another request' },
+  CONNECTION_DISABLED: { code: 'FAILED_PRECONDITION', text: 'the connection is disabled' },
+  CREDENTIAL_EXPIRED: { code: 'FAILED_PRECONDITION', text: 'the credential has expired' },
+  SECRET_MISSING: { code: 'FAILED_PRECONDITION', text: 'a secret that the connection refers to does not exist' },
+  SECRET_IN_USE: { code: 'FAILED_PRECONDITION', text: 'connections refer to the secret' },
+  ETAG_MISMATCH: { code: 'ABORTED', text: 'the resource has changed since it was read' },
+  SHUTTING_DOWN: { code: 'UNAVAILABLE', text: 'the server is stopping' },
+  DATABASE_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the database does not answer' },
+  AUDIT_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the audit log cannot be written' },
+  IDENTITY_PROVIDER_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the identity provider does not answer' },
+  OVERLOADED: { code: 'RESOURCE_EXHAUSTED', text: 'too many calls are in flight' },
+  MESSAGE_TOO_LARGE: { code: 'RESOURCE_EXHAUSTED', text: 'the message is too large' },
+  DEADLINE_EXCEEDED: { code: 'DEADLINE_EXCEEDED', text: 'the deadline has passed' },
+  CANCELLED: { code: 'CANCELLED', text: 'the call was cancelled' },
+  METHOD_UNKNOWN: { code: 'UNIMPLEMENTED', text: 'there is no such method' },
+} as const satisfies Record<string, { code: CodeName; text: string }>;
+
+export type Reason = keyof typeof REASONS;

@@ -1,0 +1,194 @@
+import { readFileSync } from 'node:fs';
+import { StartError } from './base/error.ts';
+import { MASTER_KEY_BYTES } from './crypto/master-keys.ts';
+
+export type Config = Readonly<ReturnType<typeof readConfig>>;
+export type AuditReads = 'batched' | 'strict' | 'off';
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Reads the settings from the environment. README's table says what each means.
+ * Throws StartError, which names every setting that is wrong or missing at once.
+ */
+export function readConfig(env: Env = process.env) {
+  const faults: string[] = [];
+  const read = new Reader(env, faults);
+  const production = env.NODE_ENV === 'production';
+  const config = {
+    production,
+    host: read.text('HOST', production ? '0.0.0.0' : '127.0.0.1'),
+    grpcPort: read.integer('GRPC_PORT', 50051, 0, 65535),
+    httpPort: read.integer('HTTP_PORT', 8080, 0, 65535),
+    workers: read.integer('WORKERS', 1, 1, 256),
+    dataDir: read.text('LATCHKEY_DATA_DIR', '.latchkey'),
+    database: readDatabase(read),
+    keys: readKeys(read),
+    adminKey: read.text('LATCHKEY_ADMIN_KEY', ''),
+    identity: readIdentity(read),
+    auditReads: read.choice<AuditReads>('AUDIT_READS', 'batched', ['batched', 'strict', 'off']),
+    credentialCacheEntries: read.integer('CREDENTIAL_CACHE_ENTRIES', 100_000, 0, 10_000_000),
+    corsOrigins: read.list('CORS_ORIGINS'),
+    tls: readTls(read),
+    trustedProxies: read.integer('TRUST_PROXY', 0, 0, 10),
+    maxInFlight: read.integer('MAX_IN_FLIGHT', 2_000, 1, 1_000_000),
+    maxMessageBytes: read.integer('MAX_MESSAGE_BYTES', 4 * 1024 * 1024, 1024, 64 * 1024 * 1024),
+    maxCallMs: read.integer('MAX_CALL_MS', 60_000, 100, 3_600_000),
+    shutdownGraceMs: read.integer('SHUTDOWN_GRACE_MS', 20_000, 0, 600_000),
+    logLevel: read.choice('LOG_LEVEL', 'info', ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
+  };
+  if (config.adminKey && config.adminKey.length < 32)
+    faults.push('LATCHKEY_ADMIN_KEY must have at least 32 characters');
+  if (production) faults.push(...missingInProduction(config));
+  if (faults.length > 0)
+    throw new StartError(`The settings are not complete:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`);
+  return deepFreeze(config);
+}
+
+type Needed = {
+  database: { url: string };
+  keys: { master: Buffer | null };
+  adminKey: string;
+  identity: { issuer: string };
+};
+
+function missingInProduction({ database, keys, adminKey, identity }: Needed): string[] {
+  const missing: string[] = [];
+  if (!database.url) missing.push('DATABASE_URL is required in production');
+  if (!keys.master)
+    missing.push(
+      'LATCHKEY_MASTER_KEY or LATCHKEY_MASTER_KEY_FILE is required in production: `openssl rand -base64 32` makes one',
+    );
+  if (!identity.issuer && !adminKey)
+    missing.push('OIDC_ISSUER or LATCHKEY_ADMIN_KEY is required in production, or nobody could call');
+  return missing;
+}
+
+function readDatabase(read: Reader) {
+  const url = read.databaseUrl('DATABASE_URL');
+  const migrationUrl = read.databaseUrl('DATABASE_MIGRATION_URL') || url;
+  if (migrationUrl && !url) read.fault('DATABASE_MIGRATION_URL needs DATABASE_URL beside it');
+  return { url, migrationUrl, poolSize: read.integer('DATABASE_POOL_SIZE', 10, 2, 1000) };
+}
+
+function readKeys(read: Reader) {
+  return {
+    master: read.masterKey('LATCHKEY_MASTER_KEY'),
+    previousMaster: read.masterKey('LATCHKEY_PREVIOUS_MASTER_KEY'),
+    sealsPerDataKey: read.integer('DATA_KEY_MAX_SEALS', 2 ** 24, 1, 2 ** 31),
+  };
+}
+
+function readIdentity(read: Reader) {
+  const issuer = read.httpUrl('OIDC_ISSUER');
+  const audience = read.text('OIDC_AUDIENCE', '');
+  if (issuer && !audience) read.fault('OIDC_AUDIENCE is required with OIDC_ISSUER');
+  return {
+    issuer,
+    audience,
+    tenantClaim: read.text('OIDC_TENANT_CLAIM', 'tenant_id'),
+    projectsClaim: read.text('OIDC_PROJECTS_CLAIM', ''),
+    groupsClaim: read.text('OIDC_GROUPS_CLAIM', 'groups'),
+    userinfoGroups: read.choice('OIDC_USERINFO_GROUPS', 'false', ['true', 'false']) === 'true',
+    groupsOfRole: {
+      admin: read.list('OIDC_ROLE_ADMIN'),
+      approver: read.list('OIDC_ROLE_APPROVER'),
+      resource_manager: read.list('OIDC_ROLE_RESOURCE_MANAGER'),
+      requestor: read.list('OIDC_ROLE_REQUESTOR'),
+    },
+  };
+}
+
+function readTls(read: Reader) {
+  const cert = read.file('TLS_CERT');
+  const key = read.file('TLS_KEY');
+  const clientCa = read.file('TLS_CLIENT_CA');
+  if ((cert === null) !== (key === null)) read.fault('TLS_CERT and TLS_KEY go together');
+  if (clientCa && !cert) read.fault('TLS_CLIENT_CA needs TLS_CERT and TLS_KEY');
+  return cert && key ? { cert, key, clientCa } : null;
+}
+
+/** Reads typed settings and collects what is wrong with them. */
+class Reader {
+  readonly #env: Env;
+  readonly #faults: string[];
+
+  constructor(env: Env, faults: string[]) {
+    this.#env = env;
+    this.#faults = faults;
+  }
+
+  fault(text: string): void {
+    this.#faults.push(text);
+  }
+
+  text(name: string, fallback: string): string {
+    return this.#env[name] || fallback;
+  }
+
+  list(name: string): string[] {
+    const items = this.text(name, '').split(',');
+    return items.map((item) => item.trim()).filter((item) => item !== '');
+  }
+
+  integer(name: string, fallback: number, least: number, most: number): number {
+    const text = this.#env[name];
+    if (!text) return fallback;
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= least && value <= most) return value;
+    this.fault(`${name} must be a whole number from ${least} to ${most}`);
+    return fallback;
+  }
+
+  choice<T extends string>(name: string, fallback: T, choices: readonly T[]): T {
+    const text = this.#env[name] || fallback;
+    const choice = choices.find((candidate) => candidate === text);
+    if (choice === undefined) this.fault(`${name} must be one of ${choices.join(', ')}`);
+    return choice ?? fallback;
+  }
+
+  databaseUrl(name: string): string {
+    const text = this.text(name, '');
+    if (text && !/^postgres(ql)?:\/\//.test(text))
+      this.fault(`${name} must be a URL as postgresql://user:password@host:5432/database`);
+    return text;
+  }
+
+  httpUrl(name: string): string {
+    const text = this.text(name, '');
+    if (text && !(URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)))
+      this.fault(`${name} must be an http or https URL`);
+    return text;
+  }
+
+  /** The key of the setting itself or of the file that `<name>_FILE` names: 32 bytes in base64. */
+  masterKey(name: string): Buffer | null {
+    const fromFile = this.file(`${name}_FILE`);
+    const text = this.#env[name] || fromFile?.toString('utf8').trim();
+    if (!text) return null;
+    const key = Buffer.from(text, 'base64');
+    if (key.length === MASTER_KEY_BYTES) return key;
+    this.fault(
+      `${this.#env[name] ? name : `${name}_FILE`} must hold ${MASTER_KEY_BYTES} bytes in base64: \`openssl rand -base64 32\` makes them`,
+    );
+    return null;
+  }
+
+  file(name: string): Buffer | null {
+    const path = this.#env[name];
+    if (!path) return null;
+    try {
+      return readFileSync(path);
+    } catch {
+      this.fault(`${name} names a file that cannot be read: ${path}`);
+      return null;
+    }
+  }
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const part of Object.values(value)) {
+    if (typeof part === 'object' && part !== null && !Buffer.isBuffer(part)) deepFreeze(part);
+  }
+  return Object.freeze(value);
+}

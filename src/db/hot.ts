@@ -1,0 +1,28 @@
+import type { Pool } from 'pg';
+
+/**
+ * The hot path's statements: one round trip each, prepared once a connection. Those that take a tenant run under its policies
+ * (the functions themselves are in the migrations).
+ */
+const STATEMENTS = {
+  readCredential: 'select * from latchkey.read_credential($1, $2)',
+  readDataKey: 'select * from latchkey.read_data_key($1, $2)',
+  reserveDataKey: 'select * from latchkey.reserve_data_key($1, $2, $3)',
+  addDataKey: 'select latchkey.add_data_key($1, $2, $3, $4, $5)',
+  appendAudit: 'select latchkey.append_audit(t, e) from unnest($1::text[], $2::jsonb[]) as batch (t, e)',
+  markUsed: 'select latchkey.mark_used($1, $2, $3)',
+  routeApiKey: 'select * from latchkey.route_api_key($1)',
+  readApiKey: 'select * from latchkey.read_api_key($1, $2)',
+  routeTenants: 'select * from latchkey.route_tenants($1, $2, $3)',
+  countTenants: 'select latchkey.count_tenants() as count',
+} as const;
+
+/** Runs one of the hot path's statements. */
+export async function hot<Row extends object>(
+  pool: Pool,
+  name: keyof typeof STATEMENTS,
+  values: readonly unknown[],
+): Promise<Row[]> {
+  const result = await pool.query<Row>({ name, text: STATEMENTS[name], values: values as unknown[] });
+  return result.rows;
+}

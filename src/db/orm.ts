@@ -1,0 +1,47 @@
+import { Migrator } from '@mikro-orm/migrations';
+import { MikroORM, type Options } from '@mikro-orm/postgresql';
+import type { Pool } from 'pg';
+import { entities } from '../model/index.ts';
+import { migrations } from './migrations/index.ts';
+
+export type Orm = MikroORM;
+
+const CONNECT_TIMEOUT_MS = 5_000;
+const QUERY_TIMEOUT_MS = 30_000;
+
+function options(url: string, poolSize: number): Options {
+  return {
+    entities,
+    clientUrl: url,
+    // Given whole as well, for the parts that MikroORM's own parser drops (sslmode and the like).
+    driverOptions: {
+      connectionString: url,
+      application_name: 'latchkey',
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      query_timeout: QUERY_TIMEOUT_MS,
+      keepAlive: true,
+    },
+    schema: 'latchkey',
+    pool: { min: 0, max: poolSize },
+    ensureDatabase: false,
+    discovery: { warnWhenNoEntities: false },
+    extensions: [Migrator],
+    migrations: {
+      tableName: 'migration',
+      migrationsList: migrations,
+      snapshot: false,
+      disableForeignKeys: false,
+      silent: true,
+    },
+  };
+}
+
+/** The database as the service's login sees it. */
+export async function openOrm(url: string, poolSize: number): Promise<Orm> {
+  return MikroORM.init(options(url, poolSize));
+}
+
+/** The pool beneath, for the hot path's prepared statements. */
+export async function poolOf(orm: Orm): Promise<Pool> {
+  return orm.em.getConnection().getNativeClient() as Promise<Pool>;
+}

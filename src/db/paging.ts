@@ -1,0 +1,111 @@
+import { createHmac } from 'node:crypto';
+import { fieldInvalid, LatchkeyError } from '../base/error.ts';
+import { sameHash } from '../crypto/constant-time.ts';
+import type { Em } from './transaction.ts';
+
+const DEFAULT_PAGE_SIZE = 20;
+const LARGEST_PAGE_SIZE = 100;
+
+/** What a caller asks of a list. */
+export type PageRequest = { pageSize: number; pageToken: string; skip: number; withTotalSize: boolean };
+export type Page<T> = { items: T[]; nextPageToken: string; totalSize: number | undefined };
+
+type SortValue = string | number;
+/** The conditions of a list, with `?` for their parameters. */
+export type Conditions = { sql: string; params: readonly unknown[] }[];
+
+export type ListQuery<Row> = {
+  /** Name of the list, as the table. */
+  table: string;
+  conditions: Conditions;
+  /** Columns that order the list; the last makes it total. All go the same way, so that one index serves. */
+  orderBy: readonly { column: string; cast?: string }[];
+  descending: boolean;
+  /** The values of the order columns in a row, as they come back as parameters. */
+  sortValues: (row: Row) => SortValue[];
+};
+
+/** Page tokens: where a page ended, authenticated and bound to tenant, list, order and filters. */
+export class PageTokens {
+  readonly #secret: Buffer;
+
+  constructor(secret: Buffer) {
+    this.#secret = secret;
+  }
+
+  issue(scope: string, position: SortValue[]): string {
+    const payload = Buffer.from(JSON.stringify(position));
+    return Buffer.concat([this.#mac(scope, payload), payload]).toString('base64url');
+  }
+
+  /** Throws PAGE_TOKEN_INVALID where the token was not issued for this scope. */
+  read(scope: string, token: string): SortValue[] {
+    const bytes = Buffer.from(token, 'base64url');
+    const payload = bytes.subarray(16);
+    if (bytes.length <= 16 || !sameHash(this.#mac(scope, payload), bytes.subarray(0, 16))) {
+      throw new LatchkeyError('PAGE_TOKEN_INVALID');
+    }
+    return JSON.parse(payload.toString()) as SortValue[];
+  }
+
+  #mac(scope: string, payload: Buffer): Buffer {
+    return createHmac('sha256', this.#secret)
+      .update('page token')
+      .update(JSON.stringify(scope))
+      .update(payload)
+      .digest()
+      .subarray(0, 16);
+  }
+}
+
+export function pageSizeOf(requested: number): number {
+  return requested === 0 ? DEFAULT_PAGE_SIZE : Math.min(requested, LARGEST_PAGE_SIZE);
+}
+
+/** One page of a tenant's rows by keyset, so that a late page costs what the first does. */
+export async function listPage<Row extends object>(
+  em: Em,
+  tokens: PageTokens,
+  tenantId: string,
+  query: ListQuery<Row>,
+  request: PageRequest,
+): Promise<Page<Row>> {
+  if (request.pageToken && request.skip > 0) throw fieldInvalid('skip', 'goes without page_token');
+  const { table, orderBy, descending, conditions } = query;
+  const scope = JSON.stringify([tenantId, table, orderBy.map((order) => order.column), descending, conditions]);
+  const where = [{ sql: 'tenant_id = ?', params: [tenantId] as readonly unknown[] }, ...conditions];
+  const paged = request.pageToken
+    ? [...where, after(orderBy, descending, tokens.read(scope, request.pageToken))]
+    : where;
+  const size = pageSizeOf(request.pageSize);
+  const order = orderBy.map(({ column }) => `${column} ${descending ? 'desc' : 'asc'}`).join(', ');
+  const rows = await em.execute<Row[]>(
+    `select * from latchkey.${table} where ${allOf(paged)} order by ${order} limit ${size + 1} offset ${request.pageToken ? 0 : request.skip}`,
+    paged.flatMap((condition) => condition.params),
+  );
+  const items = rows.slice(0, size);
+  const last = rows.length > size ? items.at(-1) : undefined;
+  return {
+    items,
+    nextPageToken: last ? tokens.issue(scope, query.sortValues(last)) : '',
+    totalSize: request.withTotalSize ? await count(em, table, where) : undefined,
+  };
+}
+
+function after(orderBy: ListQuery<object>['orderBy'], descending: boolean, values: SortValue[]): Conditions[number] {
+  const columns = orderBy.map(({ column }) => column).join(', ');
+  const placeholders = orderBy.map(({ cast }) => (cast ? `cast(? as ${cast})` : '?')).join(', ');
+  return { sql: `(${columns}) ${descending ? '<' : '>'} (${placeholders})`, params: values };
+}
+
+async function count(em: Em, table: string, where: Conditions): Promise<number> {
+  const [row] = await em.execute<{ total: string }[]>(
+    `select count(*) as total from latchkey.${table} where ${allOf(where)}`,
+    where.flatMap((condition) => condition.params),
+  );
+  return Number(row?.total ?? 0);
+}
+
+function allOf(conditions: Conditions): string {
+  return conditions.map((condition) => `(${condition.sql})`).join(' and ');
+}

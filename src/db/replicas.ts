@@ -1,0 +1,37 @@
+import type { Pool } from 'pg';
+
+/** How often a replica says that it lives. */
+export const HEARTBEAT_MS = 5_000;
+/** A replica that has not said so for this long counts as gone. */
+export const REPLICA_GONE_MS = 30_000;
+
+/** Says that this replica lives, and which master keys it knows. */
+export async function reportReplica(pool: Pool, id: string, masterKeyNames: readonly string[]): Promise<void> {
+  await pool.query(
+    `insert into latchkey.replica (id, master_key_names) values ($1, $2)
+     on conflict (id) do update set heartbeat_time = clock_timestamp(), master_key_names = excluded.master_key_names`,
+    [id, masterKeyNames],
+  );
+  await pool.query(`delete from latchkey.replica where heartbeat_time < clock_timestamp() - interval '1 day'`);
+}
+
+/** Takes the replica off the list. */
+export async function forgetReplica(pool: Pool, id: string): Promise<void> {
+  await pool.query('delete from latchkey.replica where id = $1', [id]);
+}
+
+/** Replicas that live and do not know a master key. */
+export async function replicasWithout(pool: Pool, masterKeyName: string): Promise<string[]> {
+  const { rows } = await pool.query<{ id: string }>(
+    `select id from latchkey.replica
+     where heartbeat_time > clock_timestamp() - $2 * interval '1 ms' and not ($1 = any (master_key_names)) order by id`,
+    [masterKeyName, REPLICA_GONE_MS],
+  );
+  return rows.map((row) => row.id);
+}
+
+/** Of our master keys, newest first, the first that every live replica knows. */
+export async function wrappingKeyName(pool: Pool, names: readonly string[]): Promise<string> {
+  for (const name of names) if ((await replicasWithout(pool, name)).length === 0) return name;
+  throw new Error('no master key is known to every live replica');
+}

@@ -1,0 +1,46 @@
+import { hash } from 'node:crypto';
+import { LatchkeyError } from '../../base/error.ts';
+import type { App, Principal } from '../call.ts';
+import { authenticateKey } from './authenticate-key.ts';
+import { authenticateToken } from './authenticate-token.ts';
+
+/** What a caller presents. */
+export type Presented = {
+  /** Of `authorization: Bearer` or `x-api-key`. */
+  credential: string;
+  /** Of `latchkey-user`: the user whom an API key acts for. */
+  actsFor: string | undefined;
+};
+
+const JWT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$/;
+const LONGEST_CREDENTIAL = 16_384;
+
+/**
+ * Who presents this. Remembered by hash until the credential ends or a change of it is heard.
+ * Fails with CREDENTIALS_INVALID, PERMISSION_MISSING (`user:act_as`), USER_NOT_FOUND, IDENTITY_PROVIDER_UNAVAILABLE.
+ */
+export function authenticate(app: App, presented: Presented): Principal | Promise<Principal> {
+  const key = cacheKey(presented);
+  const known = app.caches.principals.peek(key);
+  if (known) return unlessExpired(app, known);
+  return verify(app, key, presented);
+}
+
+async function verify(app: App, key: string, presented: Presented): Promise<Principal> {
+  if (presented.credential.length > LONGEST_CREDENTIAL) throw new LatchkeyError('CREDENTIALS_INVALID');
+  const principal = await app.caches.principals.get(key, () =>
+    JWT.test(presented.credential) ? authenticateToken(app, presented) : authenticateKey(app, presented),
+  );
+  if (!principal) throw new LatchkeyError('CREDENTIALS_INVALID');
+  return unlessExpired(app, principal);
+}
+
+function cacheKey({ credential, actsFor }: Presented): string {
+  const digest = hash('sha256', credential, 'base64');
+  return actsFor === undefined ? digest : `${digest} ${actsFor}`;
+}
+
+function unlessExpired(app: App, principal: Principal): Principal {
+  if (app.clock.now() >= principal.expiresAt) throw new LatchkeyError('CREDENTIALS_INVALID');
+  return principal;
+}

@@ -1,0 +1,94 @@
+import { fieldInvalid, LatchkeyError } from '../../base/error.ts';
+import { newId } from '../../base/id.ts';
+import { SecretText } from '../../base/secret-text.ts';
+import { sha256 } from '../../crypto/keyring.ts';
+import type { Em } from '../../db/transaction.ts';
+import { ApiKey } from '../../model/api-key.ts';
+import { Tenant } from '../../model/tenant.ts';
+import { audit } from '../audit/audit.ts';
+import type { Call } from '../call.ts';
+import { change } from '../change.ts';
+import { event } from '../events/event.ts';
+import { once } from '../once.ts';
+import { apiKeyText } from './api-key-text.ts';
+import { callIn } from './ensure-tenant.ts';
+import { expandScopes } from './permissions.ts';
+
+export type NewApiKey = {
+  displayName: string;
+  scopes: string[];
+  projectIds: string[];
+  expireTime: Date | null;
+  /** Empty: the caller's. */
+  tenantId: string;
+  requestId: string;
+};
+
+/** A key, and its text where it was made just now. */
+export type CreatedApiKey = { apiKey: ApiKey; text: SecretText | null };
+
+/** Makes an API key. Fails with PERMISSION_MISSING where it would exceed the caller, TENANT_NOT_FOUND, REQUEST_ID_REUSED. */
+export function createApiKey(call: Call, input: NewApiKey): Promise<CreatedApiKey> {
+  const now = new Date(call.app.clock.now());
+  if (input.expireTime && input.expireTime <= now) throw fieldInvalid('expire_time', 'must be in the future');
+  const projectIds = projectsWithin(call, input.projectIds);
+  refuseMoreThanOwn(call, input.scopes);
+  const within = callInTenantOf(call, input.tenantId);
+  const { tenantId } = within.principal;
+  const id = newId('key', now.getTime());
+  const content = JSON.stringify([input.displayName, input.scopes, projectIds, input.expireTime]);
+  return change(within, async (em) => {
+    await refuseUnknownTenant(em, tenantId);
+    return once<CreatedApiKey>(em, within, { method: 'CreateApiKey', requestId: input.requestId, content }, id, {
+      async make() {
+        const text = apiKeyText(id);
+        const { displayName, scopes, expireTime } = input;
+        const apiKey = em.create(ApiKey, {
+          ...{ tenantId, id, displayName, scopes, projectIds, expireTime },
+          ...{ hash: sha256(text), operator: false, createTime: now, revokeTime: null },
+        });
+        const resource = { type: 'api_key', id };
+        audit(em, within, 'api_key_created', resource, { after: apiKey.summary() });
+        event(em, within, 'api_key.created', { ...resource, generation: 1 }, { display_name: displayName });
+        return { apiKey, text: new SecretText(text) };
+      },
+      async repeat(existing) {
+        return { apiKey: await em.findOneOrFail(ApiKey, { tenantId, id: existing }), text: null };
+      },
+    });
+  });
+}
+
+/** The operator may make keys in any tenant; for others a foreign tenant does not exist. */
+function callInTenantOf(call: Call, tenantId: string): Call {
+  if (!tenantId || tenantId === call.principal.tenantId) return call;
+  if (!call.principal.permissions.has('tenant:manage')) throw tenantNotFound(tenantId);
+  return callIn(call, tenantId);
+}
+
+async function refuseUnknownTenant(em: Em, tenantId: string): Promise<void> {
+  if (!(await em.findOne(Tenant, { tenantId }))) throw tenantNotFound(tenantId);
+}
+
+function tenantNotFound(tenantId: string): LatchkeyError {
+  return new LatchkeyError('TENANT_NOT_FOUND', { metadata: { tenant_id: tenantId } });
+}
+
+/** A key may do no more than who makes it. */
+function refuseMoreThanOwn(call: Call, scopes: string[]): void {
+  const wanted = expandScopes(scopes);
+  if (wanted.length === 0) throw fieldInvalid('scopes', 'names no permission that exists');
+  for (const scope of scopes)
+    if (expandScopes([scope]).length === 0) throw fieldInvalid('scopes', `there is no permission ${scope}`);
+  if (scopes.includes('tenant:manage')) throw fieldInvalid('scopes', 'tenant:manage belongs to the operator');
+  const missing = wanted.find((permission) => !call.principal.permissions.has(permission));
+  if (missing) throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: missing } });
+}
+
+function projectsWithin(call: Call, projectIds: string[]): string[] {
+  const limit = call.principal.projectIds;
+  if (!limit) return projectIds;
+  const beyond = projectIds.find((project) => !limit.includes(project));
+  if (beyond !== undefined) throw fieldInvalid('project_ids', 'names a project that is not the caller’s');
+  return projectIds.length > 0 ? projectIds : [...limit];
+}

@@ -1,0 +1,60 @@
+import type { App, Call, Principal } from '../call.ts';
+import { expandScopes, permissionsOf, ROLES } from './permissions.ts';
+
+const NEVER = Number.POSITIVE_INFINITY;
+
+type UserIdentity = { tenantId: string; id: string; roles: readonly string[] };
+type KeyIdentity = {
+  tenantId: string;
+  id: string;
+  scopes: readonly string[];
+  projectIds: readonly string[];
+  operator: boolean;
+  expireTime: Date | null;
+};
+
+/** A user, with what their roles permit. `projectIds` null: no claim limits them. */
+export function principalOfUser(
+  user: UserIdentity,
+  projectIds: readonly string[] | null,
+  expiresAt: number,
+): Principal {
+  const { all, own } = permissionsOf(user.roles);
+  return {
+    tenantId: user.tenantId,
+    kind: 'user',
+    id: user.id,
+    userId: user.id,
+    permissions: all,
+    ownPermissions: own,
+    projectIds,
+    administrator: user.roles.includes('admin'),
+    expiresAt,
+  };
+}
+
+/** An API key. One that acts for a user sees what that user sees, and has the user's hand over what they own. */
+export function principalOfKey(key: KeyIdentity, actsFor: string | null): Principal {
+  const scopes = key.operator ? [...key.scopes, 'tenant:manage'] : key.scopes;
+  const projectIds = key.projectIds.length > 0 ? key.projectIds : null;
+  return {
+    tenantId: key.tenantId,
+    kind: 'api_key',
+    id: key.id,
+    userId: actsFor,
+    permissions: new Set(expandScopes(scopes)),
+    ownPermissions: new Set(actsFor ? ROLES.requestor.ownPermissions : []),
+    projectIds,
+    administrator: scopes.includes('*') && !projectIds && !actsFor,
+    expiresAt: key.expireTime?.getTime() ?? NEVER,
+  };
+}
+
+/** A call that Latchkey makes itself, in one tenant. */
+export function systemCall(app: App, tenantId: string): Call {
+  const principal: Principal = {
+    ...{ tenantId, kind: 'system', id: '', userId: null },
+    ...{ permissions: new Set(), ownPermissions: new Set(), projectIds: null, administrator: true, expiresAt: NEVER },
+  };
+  return { app, principal, requestId: '', address: '', signal: new AbortController().signal };
+}

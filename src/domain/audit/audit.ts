@@ -1,0 +1,56 @@
+import { newId } from '../../base/id.ts';
+import type { Em } from '../../db/transaction.ts';
+import { AuditEntry } from '../../model/audit-entry.ts';
+import type { JsonObject } from '../../model/json.ts';
+import type { Call, ReadEntry } from '../call.ts';
+
+/** What an entry is about. */
+export type Resource = { type: string; id: string };
+type States = { before?: JsonObject; after?: JsonObject };
+
+/** Adds an entry to the transaction of the change that it speaks of. States are summaries, without secrets. */
+export function audit(em: Em, call: Call, action: string, resource: Resource, states: States = {}): void {
+  const { principal, app } = call;
+  const now = app.clock.now();
+  em.persist(
+    em.create(AuditEntry, {
+      tenantId: principal.tenantId,
+      id: newId('aud', now),
+      ...actorOf(call),
+      action,
+      resourceType: resource.type,
+      resourceId: resource.id,
+      before: states.before ?? null,
+      after: states.after ?? null,
+      requestId: call.requestId,
+      address: call.address,
+      createTime: new Date(now),
+    }),
+  );
+}
+
+/** Records something that changed nothing: a secret handed out, an access refused. Throws AUDIT_UNAVAILABLE. */
+export function auditRead(call: Call, action: string, resource: Resource): void | Promise<void> {
+  return call.app.readAudit.record(readEntry(call, action, resource));
+}
+
+function readEntry(call: Call, action: string, resource: Resource): ReadEntry {
+  const { principal, app } = call;
+  const now = app.clock.now();
+  return {
+    tenantId: principal.tenantId,
+    id: newId('aud', now),
+    ...actorOf(call),
+    action,
+    resourceType: resource.type,
+    resourceId: resource.id,
+    requestId: call.requestId,
+    address: call.address,
+    time: now,
+  };
+}
+
+function actorOf({ principal }: Call) {
+  const onBehalfOf = principal.kind === 'api_key' ? (principal.userId ?? '') : '';
+  return { actorKind: principal.kind, actorId: principal.id, onBehalfOf };
+}

@@ -1,0 +1,114 @@
+import type { Pool } from 'pg';
+import type { ReplicaCache } from '../base/cache.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Metrics } from '../base/metrics.ts';
+import type { IdentityProvider } from '../clients/identity-provider.ts';
+import type { Config } from '../config.ts';
+import type { Keyring } from '../crypto/keyring.ts';
+import type { Changed } from '../db/listen.ts';
+import type { Orm } from '../db/orm.ts';
+import type { PageTokens } from '../db/paging.ts';
+import type { ActorKind } from '../model/audit-entry.ts';
+import type { CredentialKind } from '../model/connection.ts';
+import type { JsonObject } from '../model/json.ts';
+
+/** What the whole process shares, built once. */
+export type App = {
+  config: Config;
+  clock: Clock;
+  log: Log;
+  metrics: Metrics;
+  orm: Orm;
+  /** The pool beneath `orm`, for the hot path. */
+  pool: Pool;
+  keyring: Keyring;
+  pageTokens: PageTokens;
+  /** Null where no issuer is configured. */
+  identityProvider: IdentityProvider | null;
+  caches: Caches;
+  readAudit: ReadAudit;
+  /** Drops what this process remembers of something that changed. */
+  forget(change: Changed): void;
+};
+
+export type Caches = {
+  /** By hash of the presented credential. */
+  principals: ReplicaCache<Principal>;
+  /** By tenant and connection. */
+  credentials: ReplicaCache<ReadyCredential>;
+};
+
+/** Where entries about reads go, which change nothing and so have no transaction to be in. */
+export type ReadAudit = {
+  /** Throws AUDIT_UNAVAILABLE where entries cannot be kept. Strict: when it resolves, the entry is written. */
+  record(entry: ReadEntry): void | Promise<void>;
+  /** Notes that a connection was used, to the minute. */
+  used(tenantId: string, connectionId: string): void;
+};
+
+/** An audit entry about a read. */
+export type ReadEntry = {
+  tenantId: string;
+  id: string;
+  actorKind: ActorKind;
+  actorId: string;
+  onBehalfOf: string;
+  action: string;
+  resourceType: string;
+  resourceId: string;
+  requestId: string;
+  address: string;
+  /** ms since the epoch. */
+  time: number;
+};
+
+/** Who calls, and what they may do. */
+export type Principal = {
+  tenantId: string;
+  kind: ActorKind;
+  /** User id or API key id. */
+  id: string;
+  /** The user whose own things are the caller's: the user, or the one an API key acts for. */
+  userId: string | null;
+  /** Permissions for the whole tenant. */
+  permissions: ReadonlySet<string>;
+  /** Permissions for what `userId` owns. */
+  ownPermissions: ReadonlySet<string>;
+  /** Projects the caller is limited to; null: all. */
+  projectIds: readonly string[] | null;
+  /** Sees what users own, too. */
+  administrator: boolean;
+  /** ms since the epoch; the credential ends then. */
+  expiresAt: number;
+};
+
+/** One call. */
+export type Call = {
+  app: App;
+  principal: Principal;
+  /** Answered in metadata and written into log and audit. */
+  requestId: string;
+  /** Network address of the caller. */
+  address: string;
+  /** Aborted when the caller goes away or the deadline passes. */
+  signal: AbortSignal;
+};
+
+/** A credential with its secrets open, as it is handed out. */
+export type ReadyCredential = {
+  tenantId: string;
+  connectionId: string;
+  projectId: string | null;
+  ownerUserId: string | null;
+  enabled: boolean;
+  kind: CredentialKind;
+  generation: number;
+  fields: JsonObject;
+  secrets: Record<string, string>;
+  /** Secrets referred to that do not exist, by field. */
+  missing: { field: string; name: string }[];
+  /** Ids of the named secrets in it. */
+  secretIds: string[];
+  expireTime: Date | null;
+};

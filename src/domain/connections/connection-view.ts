@@ -1,0 +1,46 @@
+import type { Em } from '../../db/transaction.ts';
+import type { Connection } from '../../model/connection.ts';
+import { Credential } from '../../model/credential.ts';
+import { CredentialSecretRef } from '../../model/credential-secret-ref.ts';
+import type { JsonObject } from '../../model/json.ts';
+
+/** A connection as it is shown: with what its credential says without the secrets. */
+export type ConnectionView = {
+  connection: Connection;
+  /** Open fields of the credential, and references in place of secrets. */
+  configSummary: JsonObject;
+  expireTime: Date | null;
+  /** Names of secrets that it refers to and that do not exist. */
+  missingSecrets: string[];
+};
+
+/** Views of connections of one tenant, in their order. */
+export async function viewsOf(em: Em, tenantId: string, connections: Connection[]): Promise<ConnectionView[]> {
+  const ids = connections.map((connection) => connection.id);
+  if (ids.length === 0) return [];
+  const credentials = await em.find(Credential, { tenantId, connectionId: { $in: ids } });
+  const refs = await em.find(
+    CredentialSecretRef,
+    { tenantId, connectionId: { $in: ids } },
+    { orderBy: { field: 'asc' } },
+  );
+  const credentialOf = new Map(credentials.map((credential) => [credential.connectionId, credential]));
+  const refsOf = Map.groupBy(refs, (ref) => ref.connectionId);
+  return connections.map((connection) => {
+    const credential = credentialOf.get(connection.id);
+    const own = refsOf.get(connection.id) ?? [];
+    const references = Object.fromEntries(own.map((ref) => [ref.field, { secret_ref: ref.secretName }]));
+    return {
+      connection,
+      configSummary: { ...connection.config, ...credential?.fields, ...references },
+      expireTime: credential?.expireTime ?? null,
+      missingSecrets: own.filter((ref) => ref.secretId === null).map((ref) => ref.secretName),
+    };
+  });
+}
+
+/** The view of one connection. */
+export async function viewOf(em: Em, connection: Connection): Promise<ConnectionView> {
+  const [view] = await viewsOf(em, connection.tenantId, [connection]);
+  return view!;
+}

@@ -1,0 +1,101 @@
+import { LatchkeyError } from '../../base/error.ts';
+import { newId } from '../../base/id.ts';
+import type { SecretText } from '../../base/secret-text.ts';
+import type { Em } from '../../db/transaction.ts';
+import { Connection, webhookSecretPlace } from '../../model/connection.ts';
+import type { JsonObject } from '../../model/json.ts';
+import { User } from '../../model/user.ts';
+import { refuseForeignProject } from '../access/projects.ts';
+import { audit } from '../audit/audit.ts';
+import type { Call } from '../call.ts';
+import { change } from '../change.ts';
+import { event } from '../events/event.ts';
+import { once } from '../once.ts';
+import { claimDefault } from './claim-default.ts';
+import { checkConnectionFields, flushNamed } from './connection-input.ts';
+import { type ConnectionView, viewOf } from './connection-view.ts';
+import { type CredentialInput, storeCredential } from './store-credential.ts';
+
+export type NewConnection = {
+  name: string;
+  displayName: string;
+  projectId: string | null;
+  ownerUserId: string | null;
+  provider: string;
+  credential: CredentialInput;
+  baseUrl: string;
+  defaultHeaders: Record<string, string>;
+  timeoutMs: number;
+  retries: number;
+  backoffMs: number;
+  isDefault: boolean;
+  labels: Record<string, string>;
+  metadata: JsonObject;
+  config: JsonObject;
+  providerAccountId: string;
+  providerAccountEmail: string;
+  providerAccountMetadata: JsonObject;
+  webhookSignatureSecret: SecretText | null;
+  enabled: boolean;
+};
+
+/** A create request: `content` is what it says, to tell a repeat from another request under the same id. */
+export type CreateRequest = { requestId: string; content: string };
+
+/** Stores a connection. Fails with CONNECTION_NAME_TAKEN, SECRET_MISSING, USER_NOT_FOUND, PERMISSION_MISSING, REQUEST_ID_REUSED. */
+export async function createConnection(
+  call: Call,
+  input: NewConnection,
+  request: CreateRequest,
+): Promise<ConnectionView> {
+  const { app, principal } = call;
+  const { tenantId } = principal;
+  checkConnectionFields(input);
+  refuseForeignProject(principal, input.projectId);
+  const ownerUserId = ownerFor(call, input.ownerUserId);
+  const now = new Date(app.clock.now());
+  const id = newId('conn', now.getTime());
+  const seal = await app.keyring.sealer(tenantId);
+  return change(call, async (em) => {
+    await refuseUnknownUser(em, tenantId, ownerUserId);
+    return once(em, call, { method: 'CreateConnection', ...request }, id, {
+      async make() {
+        const { credential, webhookSignatureSecret, ...fields } = input;
+        const { kind } = credential;
+        if (input.isDefault) await claimDefault(em, call, { id, projectId: input.projectId, ownerUserId, kind });
+        const connection = em.create(Connection, {
+          ...fields,
+          ...{ tenantId, id, ownerUserId, kind, displayName: input.displayName || input.name, version: 1 },
+          ...{ lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
+          webhookSignatureSecret:
+            webhookSignatureSecret &&
+            seal(webhookSecretPlace(tenantId, id), Buffer.from(webhookSignatureSecret.reveal())),
+        });
+        await flushNamed(em, input.name);
+        await storeCredential(em, seal, connection, credential);
+        const resource = { type: 'connection', id };
+        audit(em, call, 'connection_created', resource, { after: connection.summary() });
+        event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());
+        return viewOf(em, connection);
+      },
+      repeat: async (made) => viewOf(em, await em.findOneOrFail(Connection, { tenantId, id: made })),
+    });
+  });
+}
+
+/** Only administrators make connections that another user owns. Who acts on their own alone, and a key that acts for a user, makes that user's. */
+function ownerFor({ principal }: Call, requested: string | null): string | null {
+  const { userId, permissions } = principal;
+  const ownAlone = !permissions.has('connection:create');
+  const owner = requested ?? (ownAlone || principal.kind === 'api_key' ? userId : null);
+  if (owner !== userId && (ownAlone || (owner !== null && !principal.administrator))) {
+    throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'connection:create' } });
+  }
+  return owner;
+}
+
+async function refuseUnknownUser(em: Em, tenantId: string, userId: string | null): Promise<void> {
+  if (userId && !(await em.findOne(User, { tenantId, id: userId }))) {
+    throw new LatchkeyError('USER_NOT_FOUND', { metadata: { user_id: userId } });
+  }
+}

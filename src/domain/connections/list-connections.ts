@@ -1,0 +1,82 @@
+import { type Conditions, type ListQuery, listPage, type Page, type PageRequest } from '../../db/paging.ts';
+import { Connection, type CredentialKind } from '../../model/connection.ts';
+import type { Call } from '../call.ts';
+import { read } from '../change.ts';
+import { type ConnectionStatus, STATUS_CONDITIONS } from './connection-status.ts';
+import { type ConnectionView, viewsOf } from './connection-view.ts';
+import { seenBy } from './visibility.ts';
+
+export type ConnectionOrder = 'CREATE_TIME_DESC' | 'CREATE_TIME_ASC' | 'UPDATE_TIME_DESC' | 'NAME_ASC';
+
+/** Undefined: any; null: only those without. */
+export type ConnectionFilter = {
+  projectId: string | null | undefined;
+  ownerUserId: string | null | undefined;
+  provider: string | undefined;
+  kind: CredentialKind | undefined;
+  status: ConnectionStatus | undefined;
+  enabled: boolean | undefined;
+  labels: Record<string, string>;
+  text: string;
+};
+
+type Row = { id: string; name: string; update_time: string };
+type Ordering = Pick<ListQuery<Row>, 'orderBy' | 'descending' | 'sortValues'>;
+
+/** Each order has its index; ids are in order of creation. */
+const ORDERS: Record<ConnectionOrder, Ordering> = {
+  CREATE_TIME_DESC: { orderBy: [{ column: 'id' }], descending: true, sortValues: (row) => [row.id] },
+  CREATE_TIME_ASC: { orderBy: [{ column: 'id' }], descending: false, sortValues: (row) => [row.id] },
+  UPDATE_TIME_DESC: {
+    orderBy: [{ column: 'update_time', cast: 'timestamptz' }, { column: 'id' }],
+    descending: true,
+    sortValues: (row) => [row.update_time, row.id],
+  },
+  NAME_ASC: {
+    orderBy: [{ column: 'name' }, { column: 'id' }],
+    descending: false,
+    sortValues: (row) => [row.name, row.id],
+  },
+};
+
+/** Lists the connections that the caller may see. Fails with PAGE_TOKEN_INVALID. */
+export function listConnections(
+  call: Call,
+  filter: ConnectionFilter,
+  order: ConnectionOrder,
+  request: PageRequest,
+): Promise<Page<ConnectionView>> {
+  const { tenantId } = call.principal;
+  const conditions = [...seenBy(call.principal), ...conditionsOf(filter)];
+  return read(call, async (em) => {
+    const query = { table: 'connection', conditions, ...ORDERS[order] };
+    const page = await listPage<Row>(em, call.app.pageTokens, tenantId, query, request);
+    const connections = page.items.map((row) => em.map(Connection, row));
+    return { ...page, items: await viewsOf(em, tenantId, connections) };
+  });
+}
+
+function conditionsOf(filter: ConnectionFilter): Conditions {
+  const conditions: Conditions = [
+    ...equals('project_id', filter.projectId),
+    ...equals('owner_user_id', filter.ownerUserId),
+  ];
+  if (filter.provider) conditions.push({ sql: 'provider = ?', params: [filter.provider] });
+  if (filter.kind) conditions.push({ sql: 'kind = ?', params: [filter.kind] });
+  if (filter.enabled !== undefined) conditions.push({ sql: 'enabled = ?', params: [filter.enabled] });
+  if (filter.status) conditions.push({ sql: STATUS_CONDITIONS[filter.status], params: [] });
+  if (Object.keys(filter.labels).length > 0) {
+    conditions.push({ sql: 'labels @> cast(? as jsonb)', params: [JSON.stringify(filter.labels)] });
+  }
+  if (filter.text) {
+    const pattern = `%${filter.text.replace(/[\\%_]/g, '\\$&')}%`;
+    const sql = 'name ilike ? or display_name ilike ? or provider_account_email ilike ?';
+    conditions.push({ sql, params: [pattern, pattern, pattern] });
+  }
+  return conditions;
+}
+
+function equals(column: string, value: string | null | undefined): Conditions {
+  if (value === undefined) return [];
+  return value === null ? [{ sql: `${column} is null`, params: [] }] : [{ sql: `${column} = ?`, params: [value] }];
+}

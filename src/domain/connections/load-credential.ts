@@ -1,0 +1,60 @@
+import { IntegrityError } from '../../crypto/sealed-value.ts';
+import { hot } from '../../db/hot.ts';
+import type { CredentialKind } from '../../model/connection.ts';
+import { credentialPlace } from '../../model/credential.ts';
+import type { JsonObject } from '../../model/json.ts';
+import { secretPlace } from '../../model/secret.ts';
+import type { App, ReadyCredential } from '../call.ts';
+
+type Ref = { field: string; name: string; secretId: string | null; generation: number; value: string };
+type Row = {
+  project_id: string | null;
+  owner_user_id: string | null;
+  kind: CredentialKind;
+  enabled: boolean;
+  fields: JsonObject;
+  sealed: Buffer;
+  generation: number;
+  expire_time: string | null;
+  refs: Ref[] | null;
+};
+
+/** Reads a connection's credential and opens its secrets. Null where there is no such connection. Throws IntegrityError. */
+export async function loadCredential(
+  app: App,
+  tenantId: string,
+  connectionId: string,
+): Promise<ReadyCredential | null> {
+  const [row] = await hot<Row>(app.pool, 'readCredential', [tenantId, connectionId]);
+  if (!row) return null;
+  const place = credentialPlace(tenantId, connectionId, row.generation);
+  const secrets = parseSecrets(await app.keyring.open(place, row.sealed));
+  const refs = row.refs ?? [];
+  for (const { field, secretId, generation, value } of refs) {
+    if (secretId === null) continue;
+    const opened = await app.keyring.open(secretPlace(tenantId, secretId, generation), Buffer.from(value, 'base64'));
+    secrets[field] = opened.toString();
+    opened.fill(0);
+  }
+  return {
+    ...{ tenantId, connectionId, secrets },
+    ...{ projectId: row.project_id, ownerUserId: row.owner_user_id, enabled: row.enabled, kind: row.kind },
+    ...{
+      generation: row.generation,
+      fields: row.fields,
+      expireTime: row.expire_time ? new Date(row.expire_time) : null,
+    },
+    missing: refs.filter((ref) => ref.secretId === null).map(({ field, name }) => ({ field, name })),
+    secretIds: refs.flatMap((ref) => ref.secretId ?? []),
+  };
+}
+
+function parseSecrets(plaintext: Buffer): Record<string, string> {
+  try {
+    return JSON.parse(plaintext.toString()) as Record<string, string>;
+  } catch {
+    throw new IntegrityError('a sealed credential is not what was sealed');
+  } finally {
+    plaintext.fill(0);
+  }
+}

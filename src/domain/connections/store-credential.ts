@@ -1,0 +1,58 @@
+import { LatchkeyError } from '../../base/error.ts';
+import type { SecretText } from '../../base/secret-text.ts';
+import type { Sealer } from '../../crypto/keyring.ts';
+import type { Em } from '../../db/transaction.ts';
+import type { Connection, CredentialKind } from '../../model/connection.ts';
+import { Credential, credentialPlace } from '../../model/credential.ts';
+import { CredentialSecretRef } from '../../model/credential-secret-ref.ts';
+import type { JsonObject } from '../../model/json.ts';
+
+/** A secret field: its value, or the name of a stored secret. */
+export type SecretSource = { value: SecretText } | { secretRef: string };
+
+/** A credential as it is given: open fields and secret ones. */
+export type CredentialInput = {
+  kind: CredentialKind;
+  fields: JsonObject;
+  secrets: Record<string, SecretSource>;
+  expireTime: Date | null;
+};
+
+/** Stores the credential of a connection that is stored, in place of the one it had. Fails with SECRET_MISSING. */
+export async function storeCredential(
+  em: Em,
+  seal: Sealer,
+  connection: Connection,
+  input: CredentialInput,
+): Promise<void> {
+  const { tenantId, id: connectionId } = connection;
+  const stored = await em.findOne(Credential, { tenantId, connectionId });
+  const generation = (stored?.generation ?? 0) + 1;
+  const direct = Object.entries(input.secrets).flatMap(([field, source]) =>
+    'value' in source ? [[field, source.value.reveal()]] : [],
+  );
+  const plaintext = Buffer.from(JSON.stringify(Object.fromEntries(direct)));
+  const sealed = seal(credentialPlace(tenantId, connectionId, generation), plaintext);
+  plaintext.fill(0);
+  const { fields, expireTime } = input;
+  if (stored) em.assign(stored, { fields, sealed, generation, expireTime });
+  else em.create(Credential, { tenantId, connectionId, fields, sealed, generation, expireTime });
+  await em.nativeDelete(CredentialSecretRef, { tenantId, connectionId });
+  for (const [field, source] of Object.entries(input.secrets)) {
+    if (!('secretRef' in source)) continue;
+    const secretId = await resolve(em, connection, field, source.secretRef);
+    em.create(CredentialSecretRef, { tenantId, connectionId, field, secretName: source.secretRef, secretId });
+  }
+  await em.flush();
+}
+
+/** The secret of that name in the connection's project or, failing that, of the whole tenant. */
+async function resolve(em: Em, { tenantId, projectId }: Connection, field: string, name: string): Promise<string> {
+  const [found] = await em.execute<{ id: string }[]>(
+    `select id from latchkey.secret where tenant_id = ? and name = ? and (project_id is null or project_id = ?)
+     order by project_id nulls last limit 1 for key share`,
+    [tenantId, name, projectId],
+  );
+  if (!found) throw new LatchkeyError('SECRET_MISSING', { metadata: { name, field } });
+  return found.id;
+}

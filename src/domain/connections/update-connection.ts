@@ -1,0 +1,74 @@
+import type { SecretText } from '../../base/secret-text.ts';
+import type { Connection } from '../../model/connection.ts';
+import { webhookSecretPlace } from '../../model/connection.ts';
+import { audit } from '../audit/audit.ts';
+import type { Call } from '../call.ts';
+import { announce, change } from '../change.ts';
+import { event } from '../events/event.ts';
+import { claimDefault } from './claim-default.ts';
+import { checkConnectionFields, flushNamed } from './connection-input.ts';
+import { type ConnectionView, viewOf } from './connection-view.ts';
+import type { NewConnection } from './create-connection.ts';
+import { lockConnection } from './find-connection.ts';
+import { type CredentialInput, storeCredential } from './store-credential.ts';
+
+type Changeable = Omit<
+  NewConnection,
+  'projectId' | 'ownerUserId' | 'credential' | 'webhookSignatureSecret' | 'enabled'
+>;
+
+/** Undefined: unchanged. */
+export type ConnectionPatch = { [Field in keyof Changeable]?: Changeable[Field] | undefined } & {
+  credential?: CredentialInput | undefined;
+  /** Null: cleared. */
+  webhookSignatureSecret?: SecretText | null | undefined;
+};
+
+/** Changes what the patch sets. Fails with CONNECTION_NOT_FOUND, CONNECTION_NAME_TAKEN, SECRET_MISSING, ETAG_MISMATCH. */
+export async function updateConnection(
+  call: Call,
+  id: string,
+  etag: string,
+  patch: ConnectionPatch,
+): Promise<ConnectionView> {
+  const { tenantId } = call.principal;
+  checkConnectionFields(patch);
+  const seal = await call.app.keyring.sealer(tenantId);
+  return change(call, async (em) => {
+    const connection = await lockConnection(em, call, id, 'connection:update', etag);
+    const before = connection.summary();
+    const { credential, webhookSignatureSecret, isDefault = connection.isDefault, ...fields } = patch;
+    const kind = credential?.kind ?? connection.kind;
+    if (isDefault && !(connection.isDefault && kind === connection.kind))
+      await claimDefault(em, call, { ...slotOf(connection), kind });
+    em.assign(connection, { ...present(fields), kind, isDefault });
+    if (webhookSignatureSecret !== undefined) {
+      const text = webhookSignatureSecret?.reveal();
+      connection.webhookSignatureSecret = text ? seal(webhookSecretPlace(tenantId, id), Buffer.from(text)) : null;
+    }
+    connection.changed(new Date(call.app.clock.now()));
+    await flushNamed(em, connection.name);
+    if (credential) await storeCredential(em, seal, connection, credential);
+    const resource = { type: 'connection', id };
+    const replaced = { credential_replaced: credential !== undefined };
+    audit(em, call, 'connection_updated', resource, { before, after: { ...connection.summary(), ...replaced } });
+    event(
+      em,
+      call,
+      'connection.updated',
+      { ...resource, generation: connection.version },
+      { ...connection.summary(), ...replaced },
+    );
+    announce(em, { kind: 'connection', tenantId, id });
+    return viewOf(em, connection);
+  });
+}
+
+function slotOf({ id, projectId, ownerUserId }: Connection) {
+  return { id, projectId, ownerUserId };
+}
+
+function present<T extends object>(fields: T): { [Field in keyof T]: Exclude<T[Field], undefined> } {
+  const set = Object.entries(fields).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(set) as { [Field in keyof T]: Exclude<T[Field], undefined> };
+}

@@ -1,0 +1,181 @@
+import type { Pool } from 'pg';
+import { StartError } from '../../base/error.ts';
+import { newId } from '../../base/id.ts';
+import { ACTIVE_KEY_MS, type Keyring } from '../../crypto/keyring.ts';
+import type { MasterKeys } from '../../crypto/master-keys.ts';
+import { hot } from '../../db/hot.ts';
+import { rewrapInstallation } from '../../db/installation.ts';
+import type { Orm } from '../../db/orm.ts';
+import { REPLICA_GONE_MS, replicasWithout } from '../../db/replicas.ts';
+import { type Em, inTenant } from '../../db/transaction.ts';
+import { AuditEntry } from '../../model/audit-entry.ts';
+import { SEALED_COLUMNS, type SealedColumn } from './sealed-columns.ts';
+
+/** What a rotation works with. */
+export type RotationTools = {
+  orm: Orm;
+  pool: Pool;
+  masterKeys: MasterKeys;
+  keyring: Keyring;
+  /** Told what goes on, for people. */
+  progress: (text: string) => void;
+  /** Waits so many ms. */
+  pause: (ms: number) => Promise<void>;
+};
+
+export type RotationReport = { tenants: number; dataKeys: number; values: number };
+
+const TENANTS_READ = 1_000;
+const VALUES_LOCKED = 200;
+const ASK_MS = 1_000;
+
+/**
+ * Puts the current master key in force while calls go on: wraps every data key with it, gives each tenant a new data key, seals every value with that,
+ * and last the installation, after which no process starts without the key.
+ * Throws StartError while a replica lives that does not know the key: nothing that it could not open was written then.
+ */
+export async function rotateKeys(tools: RotationTools): Promise<RotationReport> {
+  const { progress, pause, keyring } = tools;
+  await awaitReplicas(tools);
+  const report = { tenants: 0, dataKeys: 0, values: 0 };
+  for await (const tenantId of tenantIds(tools.pool)) {
+    report.tenants += 1;
+    report.dataKeys += await rewrapDataKeys(tools, tenantId);
+    await keyring.replaceDataKey(tenantId);
+  }
+  progress(`${report.tenants} tenants have a new data key; ${report.dataKeys} older ones are wrapped anew`);
+  // Until then a replica may seal with a data key that it still holds as the tenant's current one.
+  await pause(2 * ACTIVE_KEY_MS);
+  for await (const tenantId of tenantIds(tools.pool)) report.values += await resealTenant(tools, tenantId);
+  progress(`${report.values} values are sealed anew`);
+  await complete(tools);
+  return report;
+}
+
+/** Waits until every live replica knows the key, for as long as one that is gone may be taken for alive. */
+async function awaitReplicas({ pool, masterKeys, progress, pause }: RotationTools): Promise<void> {
+  for (let waitedMs = 0; ; waitedMs += ASK_MS) {
+    const without = await replicasWithout(pool, masterKeys.current.name);
+    if (without.length === 0) return;
+    if (waitedMs > REPLICA_GONE_MS) {
+      throw new StartError(
+        `These replicas do not know the master key ${masterKeys.current.name}: ${without.join(', ')}\n  Start them anew with it (and the old one as LATCHKEY_PREVIOUS_MASTER_KEY), then rotate.`,
+      );
+    }
+    if (waitedMs === 0) progress(`waiting for ${without.length} replicas that do not know the key`);
+    await pause(ASK_MS);
+  }
+}
+
+async function* tenantIds(pool: Pool): AsyncGenerator<string> {
+  for (let after = ''; ; ) {
+    const rows = await hot<{ tenant_id: string }>(pool, 'routeTenants', [after, TENANTS_READ, 0]);
+    for (const row of rows) yield row.tenant_id;
+    if (rows.length < TENANTS_READ) return;
+    after = rows.at(-1)!.tenant_id;
+  }
+}
+
+type DataKeyRow = { id: string; wrapped: Buffer; master_key_name: string };
+
+async function rewrapDataKeys({ orm, keyring, masterKeys }: RotationTools, tenantId: string): Promise<number> {
+  return inTenant(orm, tenantId, async (em) => {
+    const rows = await em.execute<DataKeyRow[]>(
+      'select id, wrapped, master_key_name from latchkey.data_key where tenant_id = ? and master_key_name <> ? for update',
+      [tenantId, masterKeys.current.name],
+    );
+    for (const row of rows) {
+      const rewrapped = keyring.rewrap(tenantId, {
+        id: row.id,
+        wrapped: row.wrapped,
+        masterKeyName: row.master_key_name,
+      });
+      await em.execute('update latchkey.data_key set wrapped = ?, master_key_name = ? where tenant_id = ? and id = ?', [
+        ...[rewrapped.wrapped, rewrapped.masterKeyName, tenantId, row.id],
+      ]);
+    }
+    return rows.length;
+  });
+}
+
+async function resealTenant(tools: RotationTools, tenantId: string): Promise<number> {
+  let values = 0;
+  for (const column of SEALED_COLUMNS) {
+    for (;;) {
+      const batch = await resealBatch(tools, tenantId, column);
+      if (batch === 0) break;
+      values += batch;
+    }
+  }
+  if (values > 0) await inTenant(tools.orm, tenantId, (em) => recordRotation(em, tenantId));
+  return values;
+}
+
+type ValueRow = { id: string; generation: number; value: Buffer };
+
+/** Seals some values that are sealed with a data key other than the tenant's current one. */
+async function resealBatch(
+  { orm, keyring }: RotationTools,
+  tenantId: string,
+  { table, column, id, generation, place }: SealedColumn,
+): Promise<number> {
+  const seal = await keyring.sealer(tenantId);
+  return inTenant(orm, tenantId, async (em) => {
+    const rows = await em.execute<ValueRow[]>(
+      `select ${id} as id, ${generation} as generation, ${column} as value from latchkey.${table}
+       where tenant_id = ? and 'dk_' || encode(substring(${column} from 2 for 16), 'hex') <>
+         (select id from latchkey.data_key where tenant_id = ? and active)
+       limit ${VALUES_LOCKED} for update`,
+      [tenantId, tenantId],
+    );
+    for (const row of rows) {
+      const where = place(tenantId, row.id, row.generation);
+      const plaintext = await keyring.open(where, row.value);
+      await em.execute(`update latchkey.${table} set ${column} = ? where tenant_id = ? and ${id} = ?`, [
+        seal(where, plaintext),
+        tenantId,
+        row.id,
+      ]);
+      plaintext.fill(0);
+    }
+    return rows.length;
+  });
+}
+
+async function recordRotation(em: Em, tenantId: string): Promise<void> {
+  em.create(AuditEntry, {
+    ...{ tenantId, id: newId('aud'), actorKind: 'system', actorId: '', onBehalfOf: '', action: 'keys_rotated' },
+    ...{
+      resourceType: 'tenant',
+      resourceId: tenantId,
+      before: null,
+      after: null,
+      requestId: '',
+      address: '',
+      createTime: new Date(),
+    },
+  });
+}
+
+/** Makes the rotation final, unless a replica without the key appeared meanwhile. */
+async function complete(tools: RotationTools): Promise<void> {
+  const { pool, masterKeys } = tools;
+  const client = await pool.connect();
+  try {
+    await client.query('begin');
+    const without = await replicasWithout(pool, masterKeys.current.name);
+    if (without.length > 0)
+      throw new StartError(
+        `Replicas without the new key appeared meanwhile: ${without.join(', ')}. Rotate again when they are gone.`,
+      );
+    await rewrapInstallation(client, masterKeys);
+    await client.query('commit');
+  } catch (error) {
+    await client.query('rollback');
+    throw error;
+  } finally {
+    client.release();
+  }
+  // A data key that was on its way while the replicas learnt the new master key.
+  for await (const tenantId of tenantIds(pool)) await rewrapDataKeys(tools, tenantId);
+}

@@ -1,0 +1,22 @@
+import type { Place } from '../../crypto/keyring.ts';
+import { webhookSecretPlace } from '../../model/connection.ts';
+import { credentialPlace } from '../../model/credential.ts';
+import { secretPlace } from '../../model/secret.ts';
+
+/** Where sealed values are kept. */
+export type SealedColumn = {
+  table: string;
+  column: string;
+  /** Names the row within its tenant. */
+  id: string;
+  /** SQL of the generation that the value was sealed for. */
+  generation: string;
+  place: (tenantId: string, id: string, generation: number) => Place;
+};
+
+/** Every column that holds sealed values. */
+export const SEALED_COLUMNS: readonly SealedColumn[] = [
+  { table: 'secret', column: 'value', id: 'id', generation: 'generation', place: secretPlace },
+  { table: 'credential', column: 'sealed', id: 'connection_id', generation: 'generation', place: credentialPlace },
+  { table: 'connection', column: 'webhook_signature_secret', id: 'id', generation: '0', place: webhookSecretPlace },
+];

@@ -1,0 +1,48 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { ConnectionSchema } from '../../gen/latchkey/v1/connection_pb.ts';
+import { ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
+import type { ConnectionStatus as StatusName } from '../domain/connections/connection-status.ts';
+import type { ConnectionView } from '../domain/connections/connection-view.ts';
+import { kindNumber } from './credential.ts';
+import { toTimestamp } from './time.ts';
+
+/** A connection as the contract says it. */
+export function connectionToProto({
+  connection,
+  configSummary,
+  expireTime,
+}: ConnectionView): MessageInitShape<typeof ConnectionSchema> {
+  const { id, name, displayName, provider, baseUrl, defaultHeaders, timeoutMs, retries, backoffMs, isDefault, labels } =
+    connection;
+  const { metadata, config, providerAccountId, providerAccountEmail, providerAccountMetadata, enabled } = connection;
+  return {
+    ...{ id, name, displayName, provider, baseUrl, defaultHeaders, timeoutMs, retries, backoffMs, isDefault, labels },
+    ...{ metadata, config, configSummary, providerAccountId, providerAccountEmail, providerAccountMetadata, enabled },
+    projectId: connection.projectId ?? '',
+    ownerUserId: connection.ownerUserId ?? '',
+    kind: kindNumber(connection.kind),
+    hasWebhookSignatureSecret: connection.webhookSignatureSecret !== null,
+    expireTime: toTimestamp(expireTime),
+    lastTestedAt: toTimestamp(connection.lastTestedAt),
+    lastUsedAt: toTimestamp(connection.lastUsedAt),
+    createTime: toTimestamp(connection.createTime),
+    updateTime: toTimestamp(connection.updateTime),
+    etag: connection.etag(),
+  };
+}
+
+const STATUSES: Record<StatusName, ConnectionStatus> = {
+  ACTIVE: ConnectionStatus.ACTIVE,
+  DISABLED: ConnectionStatus.DISABLED,
+  EXPIRED: ConnectionStatus.EXPIRED,
+  MISCONFIGURED: ConnectionStatus.MISCONFIGURED,
+};
+
+export function statusNumber(status: StatusName): ConnectionStatus {
+  return STATUSES[status];
+}
+
+/** Undefined for UNSPECIFIED. */
+export function statusName(status: ConnectionStatus): StatusName | undefined {
+  return (Object.keys(STATUSES) as StatusName[]).find((name) => STATUSES[name] === status);
+}

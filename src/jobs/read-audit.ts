@@ -1,0 +1,114 @@
+import type { Pool } from 'pg';
+import { LatchkeyError } from '../base/error.ts';
+import type { Log } from '../base/log.ts';
+import type { Metrics } from '../base/metrics.ts';
+import type { AuditReads } from '../config.ts';
+import { hot } from '../db/hot.ts';
+import type { ReadAudit, ReadEntry } from '../domain/call.ts';
+
+const FLUSH_MS = 200;
+/** Entries to a statement. */
+const BATCH_ENTRIES = 5_000;
+/** Entries kept while the database does not answer; beyond it reads are refused. */
+const BUFFERED_ENTRIES = 100_000;
+/** How exactly `last_used_at` is kept. */
+const USED_MS = 60_000;
+const USED_CONNECTIONS = 1_000_000;
+
+/**
+ * Writes audit entries about reads.
+ * Batched: at most 200 ms later, and while a batch cannot be written reads are refused. Strict: before the answer. Off: not at all.
+ */
+export class ReadAuditWriter implements ReadAudit {
+  readonly #mode: AuditReads;
+  readonly #pool: Pool;
+  readonly #log: Log;
+  readonly #metrics: Metrics;
+  #entries: ReadEntry[] = [];
+  #failing = false;
+  #flushing: Promise<void> | null = null;
+  #timer: NodeJS.Timeout | undefined;
+  #usedAt = new Map<string, number>();
+  #used = new Map<string, Set<string>>();
+
+  constructor(mode: AuditReads, pool: Pool, log: Log, metrics: Metrics) {
+    this.#mode = mode;
+    this.#pool = pool;
+    this.#log = log;
+    this.#metrics = metrics;
+  }
+
+  record(entry: ReadEntry): void | Promise<void> {
+    if (this.#mode === 'off') return;
+    if (this.#mode === 'strict') return this.#write([entry]).catch((error) => Promise.reject(auditUnavailable(error)));
+    if (this.#failing || this.#entries.length >= BUFFERED_ENTRIES) throw auditUnavailable();
+    this.#entries.push(entry);
+    this.#schedule();
+  }
+
+  used(tenantId: string, connectionId: string): void {
+    const now = performance.now();
+    const key = `${tenantId} ${connectionId}`;
+    const before = this.#usedAt.get(key);
+    if (before !== undefined && now - before < USED_MS) return;
+    if (this.#usedAt.size >= USED_CONNECTIONS) this.#usedAt.clear();
+    this.#usedAt.set(key, now);
+    const ids = this.#used.get(tenantId) ?? new Set();
+    this.#used.set(tenantId, ids.add(connectionId));
+    this.#schedule();
+  }
+
+  /** Writes what is left. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#timer);
+    await this.#flushing;
+    await this.#flush();
+  }
+
+  #schedule(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#flushing ??= this.#flush().finally(() => {
+        this.#flushing = null;
+        if (this.#entries.length > 0 || this.#used.size > 0) this.#schedule();
+      });
+    }, FLUSH_MS);
+  }
+
+  async #flush(): Promise<void> {
+    try {
+      while (this.#entries.length > 0) {
+        const batch = this.#entries.slice(0, BATCH_ENTRIES);
+        await this.#write(batch);
+        this.#entries.splice(0, batch.length);
+      }
+      await this.#writeUsed();
+      this.#failing = false;
+    } catch (error) {
+      this.#failing = true;
+      this.#metrics.auditFailures.inc();
+      this.#log.error(
+        { err: error, entries: this.#entries.length },
+        'audit entries of reads cannot be written; secrets are not handed out until they can',
+      );
+    }
+    this.#metrics.auditBuffered.set(this.#entries.length);
+  }
+
+  /** One statement for all tenants; writing an entry twice leaves one, so a batch whose outcome is unknown is written again. */
+  async #write(entries: readonly ReadEntry[]): Promise<void> {
+    const byTenant = Map.groupBy(entries, (entry) => entry.tenantId);
+    const batches = [...byTenant.values()].map((batch) => JSON.stringify(batch));
+    await hot(this.#pool, 'appendAudit', [[...byTenant.keys()], batches]);
+  }
+
+  async #writeUsed(): Promise<void> {
+    const used = this.#used;
+    this.#used = new Map();
+    for (const [tenantId, ids] of used) await hot(this.#pool, 'markUsed', [tenantId, [...ids], new Date()]);
+  }
+}
+
+function auditUnavailable(cause?: unknown): LatchkeyError {
+  return new LatchkeyError('AUDIT_UNAVAILABLE', { retryAfterMs: 1_000, cause });
+}

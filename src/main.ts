@@ -1,0 +1,103 @@
+import cluster from 'node:cluster';
+import { type Replica, startReplica } from './app.ts';
+import { banner } from './banner.ts';
+import { type LogOutput, openLog } from './base/log.ts';
+import { type Config, readConfig } from './config.ts';
+import { prepare, startFailure } from './prepare.ts';
+import { clusterMetrics, shareMetrics, tellPrimary, WorkerPool, type WorkerReady } from './workers.ts';
+
+type Ending = { stop(): Promise<void> };
+
+/** Start, listen, drain. */
+async function main(): Promise<void> {
+  const config = readConfig();
+  const output = await openLog(config.logLevel, process.stdout.isTTY && !config.production);
+  const running = cluster.isWorker ? await runWorker(config, output) : await runPrimary(config, output);
+  endOnSignal(running, output);
+}
+
+async function runPrimary(settings: Config, { log }: LogOutput): Promise<Ending> {
+  const { config, notes, masterKeyPath, stop } = await prepare(settings, log);
+  try {
+    const many = config.workers > 1;
+    const pool = new WorkerPool(workerEnvironment(config, masterKeyPath), log);
+    const running = many ? pool : await startReplica({ config, log, unfit: end });
+    const ready = 'app' in running ? [readyOf(running)] : await pool.start(config.workers);
+    announce(config, notes, ready, log);
+    return {
+      async stop() {
+        await running.stop();
+        await stop();
+      },
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function runWorker(config: Config, { log }: LogOutput): Promise<Ending> {
+  const replica = await startReplica({ config, log, unfit: end, metricsText: clusterMetrics() });
+  shareMetrics(replica.app.metrics.registry);
+  tellPrimary(readyOf(replica));
+  return replica;
+}
+
+/** What the primary found out or made, as settings of its workers. */
+function workerEnvironment(
+  { database, grpcPort, httpPort }: Config,
+  masterKeyPath: string | null,
+): Record<string, string> {
+  return {
+    DATABASE_URL: database.url,
+    DATABASE_MIGRATION_URL: database.migrationUrl,
+    GRPC_PORT: String(grpcPort),
+    HTTP_PORT: String(httpPort),
+    ...(masterKeyPath ? { LATCHKEY_MASTER_KEY_FILE: masterKeyPath } : {}),
+  };
+}
+
+function readyOf({ grpcPort, httpPort, firstAdminKey }: Replica): WorkerReady {
+  return { type: 'ready', grpcPort, httpPort, firstAdminKey: firstAdminKey?.reveal() ?? null };
+}
+
+function announce(config: Config, notes: string[], ready: WorkerReady[], log: LogOutput['log']): void {
+  const { grpcPort, httpPort } = ready[0]!;
+  const firstAdminKey = ready.find((worker) => worker.firstAdminKey)?.firstAdminKey ?? null;
+  if (!config.production) process.stdout.write(banner({ config, notes, grpcPort, httpPort, firstAdminKey }));
+  log.info({ grpcPort, httpPort, workers: ready.length }, 'ready');
+}
+
+function endOnSignal(running: Ending, output: LogOutput): void {
+  let ending = false;
+  const stop = (signal: string) => {
+    if (ending) return;
+    ending = true;
+    output.log.info({ signal }, 'stopping');
+    running.stop().then(
+      () => leave(output, 0),
+      (error) => {
+        output.log.fatal({ err: error }, 'did not stop cleanly');
+        leave(output, 1);
+      },
+    );
+  };
+  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => stop(signal));
+  process.on('uncaughtException', (error) => {
+    output.log.fatal({ err: error }, 'unexpected error');
+    leave(output, 1);
+  });
+}
+
+function leave(output: LogOutput, code: number): void {
+  output.flush();
+  process.exit(code);
+}
+
+/** Ends a process that must not go on. */
+function end(error: unknown): never {
+  process.stderr.write(`\n${startFailure(error)}\n\n`);
+  process.exit(1);
+}
+
+await main().catch(end);

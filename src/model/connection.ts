@@ -1,0 +1,83 @@
+import { defineEntity, p } from '@mikro-orm/core';
+import type { Place } from '../crypto/keyring.ts';
+import type { JsonObject } from './json.ts';
+
+/** Kinds of credential, as they are stored. */
+export const CREDENTIAL_KINDS = ['api_key', 'bearer', 'basic', 'aws', 'smtp', 'ftp', 'custom'] as const;
+export type CredentialKind = (typeof CREDENTIAL_KINDS)[number];
+
+/** A third-party account and how it is called. */
+const schema = defineEntity({
+  name: 'Connection',
+  tableName: 'connection',
+  properties: {
+    tenantId: p.text().primary(),
+    id: p.text().primary(),
+    projectId: p.text().strictNullable(),
+    ownerUserId: p.text().strictNullable(),
+    name: p.text(),
+    displayName: p.text(),
+    provider: p.text(),
+    kind: p.text().$type<CredentialKind>(),
+    baseUrl: p.text(),
+    defaultHeaders: p.json<Record<string, string>>(),
+    timeoutMs: p.integer(),
+    retries: p.integer(),
+    backoffMs: p.integer(),
+    isDefault: p.boolean(),
+    labels: p.json<Record<string, string>>(),
+    metadata: p.json<JsonObject>(),
+    config: p.json<JsonObject>(),
+    providerAccountId: p.text(),
+    providerAccountEmail: p.text(),
+    providerAccountMetadata: p.json<JsonObject>(),
+    webhookSignatureSecret: p.blob().strictNullable(),
+    enabled: p.boolean(),
+    version: p.integer(),
+    lastTestedAt: p.datetime().strictNullable(),
+    lastUsedAt: p.datetime().strictNullable(),
+    createTime: p.datetime(),
+    updateTime: p.datetime(),
+  },
+});
+
+export class Connection extends schema.class {
+  etag(): string {
+    return `v${this.version}`;
+  }
+
+  /** Notes a change: a new etag and update time. */
+  changed(now: Date): void {
+    this.version += 1;
+    this.updateTime = now;
+  }
+
+  /** What the audit log and events say of it: no secrets, no values of headers, none of the caller's data. */
+  summary() {
+    return {
+      name: this.name,
+      display_name: this.displayName,
+      project_id: this.projectId,
+      owner_user_id: this.ownerUserId,
+      provider: this.provider,
+      kind: this.kind,
+      base_url: this.baseUrl,
+      default_headers: Object.keys(this.defaultHeaders),
+      timeout_ms: this.timeoutMs,
+      retries: this.retries,
+      backoff_ms: this.backoffMs,
+      is_default: this.isDefault,
+      labels: this.labels,
+      provider_account_id: this.providerAccountId,
+      provider_account_email: this.providerAccountEmail,
+      enabled: this.enabled,
+      version: this.version,
+    };
+  }
+}
+schema.setClass(Connection);
+
+/** Where a connection's webhook signature secret is sealed for. */
+export function webhookSecretPlace(tenantId: string, connectionId: string): Place {
+  return { tenantId, table: 'connection', column: 'webhook_signature_secret', rowId: connectionId, generation: 0 };
+}

@@ -1,0 +1,25 @@
+import { defineEntity, p } from '@mikro-orm/core';
+import type { Place } from '../crypto/keyring.ts';
+import type { JsonObject } from './json.ts';
+
+/** What a connection authenticates with: open fields, and the secret ones sealed together as a JSON object. */
+const schema = defineEntity({
+  name: 'Credential',
+  tableName: 'credential',
+  properties: {
+    tenantId: p.text().primary(),
+    connectionId: p.text().primary(),
+    fields: p.json<JsonObject>(),
+    sealed: p.blob(),
+    generation: p.integer(),
+    expireTime: p.datetime().strictNullable(),
+  },
+});
+
+export class Credential extends schema.class {}
+schema.setClass(Credential);
+
+/** Where a credential's secret fields are sealed for. */
+export function credentialPlace(tenantId: string, connectionId: string, generation: number): Place {
+  return { tenantId, table: 'credential', column: 'sealed', rowId: connectionId, generation };
+}

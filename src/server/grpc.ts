@@ -1,0 +1,180 @@
+import type { EventEmitter } from 'node:events';
+import { create, type DescMethod, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+import {
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type ServiceDefinition,
+} from '@grpc/grpc-js';
+import type { HealthImplementation } from 'grpc-health-check';
+import { LatchkeyError, StartError } from '../base/error.ts';
+import type { Config } from '../config.ts';
+import { callerAddress } from './address.ts';
+import type { Exchange } from './pipeline/exchange.ts';
+import type { Method } from './pipeline/method.ts';
+import { type Pipeline, Refused } from './pipeline/pipeline.ts';
+import { codeNumber, statusBytes } from './pipeline/status.ts';
+import { addReflection } from './reflection.ts';
+
+type Call = ServerUnaryCall<Buffer, Buffer> | ServerWritableStream<Buffer, Buffer>;
+
+/** Above our own limit, so that a message somewhat too large gets an error with details; this one is grpc-js's, without. */
+const TRANSPORT_LIMIT_FACTOR = 4;
+
+/** The gRPC server: the contract's services, grpc.health.v1 and reflection. */
+export function createGrpcServer(
+  config: Config,
+  pipeline: Pipeline,
+  methods: readonly Method[],
+  health: HealthImplementation,
+): Server {
+  const server = new Server({
+    'grpc.max_receive_message_length': config.maxMessageBytes * TRANSPORT_LIMIT_FACTOR,
+    'grpc.max_concurrent_streams': config.maxInFlight,
+    'grpc.keepalive_time_ms': 60_000,
+    'grpc.keepalive_timeout_ms': 20_000,
+  });
+  const byService = Map.groupBy(methods, (method) => method.desc.parent);
+  for (const [service, own] of byService) {
+    const definition: Record<string, ServiceDefinition[string]> = {};
+    const handlers: Record<string, handleUnaryCall<Buffer, Buffer> | handleServerStreamingCall<Buffer, Buffer>> = {};
+    for (const method of own) {
+      definition[method.desc.name] = definitionOf(method.desc);
+      handlers[method.desc.name] =
+        method.labels.grpc_type === 'unary' ? unary(config, pipeline, method) : stream(config, pipeline, method);
+    }
+    server.addService(definition, handlers);
+    health.setStatus(service.typeName, 'SERVING');
+  }
+  health.addToServer(server);
+  addReflection(server, [...byService.keys()]);
+  return server;
+}
+
+/** Listens. Answers the port. Throws StartError. */
+export function listenGrpc(server: Server, { host, grpcPort, tls }: Config): Promise<number> {
+  const credentials = tls
+    ? ServerCredentials.createSsl(tls.clientCa, [{ private_key: tls.key, cert_chain: tls.cert }], tls.clientCa !== null)
+    : ServerCredentials.createInsecure();
+  return new Promise((done, fail) => {
+    server.bindAsync(`${host.includes(':') ? `[${host}]` : host}:${grpcPort}`, credentials, (error, port) => {
+      if (error)
+        fail(
+          new StartError(
+            `gRPC cannot listen on ${host}:${grpcPort}: ${error.message}\n  Another process may use the port; GRPC_PORT chooses another.`,
+          ),
+        );
+      else done(port);
+    });
+  });
+}
+
+/** Messages stay bytes here: the pipeline decodes, so that a malformed one gets an error with details. */
+function definitionOf(method: DescMethod): ServiceDefinition[string] {
+  const bytes = (value: Buffer) => value;
+  return {
+    path: `/${method.parent.typeName}/${method.name}`,
+    requestStream: false,
+    responseStream: method.methodKind === 'server_streaming',
+    requestSerialize: bytes,
+    requestDeserialize: bytes,
+    responseSerialize: bytes,
+    responseDeserialize: bytes,
+  };
+}
+
+function unary(config: Config, pipeline: Pipeline, method: Method): handleUnaryCall<Buffer, Buffer> {
+  return (call, callback) => {
+    answer(call).then(
+      (bytes) => callback(null, bytes),
+      (error) => callback(statusOf(error)),
+    );
+  };
+
+  async function answer(call: ServerUnaryCall<Buffer, Buffer>): Promise<Buffer> {
+    const exchange = await admit(config, pipeline, method, call);
+    const response = await pipeline.run(exchange, () => decode(config, method, call.request));
+    return encode(method, response);
+  }
+}
+
+function stream(config: Config, pipeline: Pipeline, method: Method): handleServerStreamingCall<Buffer, Buffer> {
+  return (call) => {
+    answer(call).then(
+      () => call.end(),
+      (error) => call.destroy(statusOf(error) as Error),
+    );
+  };
+
+  async function answer(call: ServerWritableStream<Buffer, Buffer>): Promise<void> {
+    const exchange = await admit(config, pipeline, method, call);
+    for await (const message of pipeline.stream(exchange, () => decode(config, method, call.request))) {
+      if (!call.write(encode(method, message))) await drained(call, exchange);
+    }
+  }
+}
+
+function drained(call: ServerWritableStream<Buffer, Buffer>, { signal }: Exchange): Promise<void> {
+  return new Promise((done) => {
+    call.once('drain', done);
+    signal.addEventListener('abort', () => done(), { once: true });
+  });
+}
+
+async function admit(config: Config, pipeline: Pipeline, method: Method, call: Call): Promise<Exchange> {
+  const header = (name: string) => call.metadata.get(name)[0]?.toString();
+  const address = callerAddress(hostOf(call.getPeer()), header('x-forwarded-for'), config.trustedProxies);
+  const admitting = pipeline.admit({ method, transport: 'grpc', header, address });
+  const exchange = await admitting.catch((error) => {
+    if (error instanceof Refused) sendRequestId(call, error.exchange);
+    throw error;
+  });
+  sendRequestId(call, exchange);
+  (call as EventEmitter).on('cancelled', () =>
+    exchange.interrupt(new LatchkeyError(deadlinePassed(call) ? 'DEADLINE_EXCEEDED' : 'CANCELLED')),
+  );
+  return exchange;
+}
+
+function sendRequestId(call: Call, { requestId }: Exchange): void {
+  const metadata = new Metadata();
+  metadata.set('x-request-id', requestId);
+  call.sendMetadata(metadata);
+}
+
+function deadlinePassed(call: Call): boolean {
+  const deadline = call.getDeadline();
+  return Number(deadline) <= Date.now();
+}
+
+function decode(config: Config, { desc }: Method, bytes: Buffer): Message {
+  if (bytes.length > config.maxMessageBytes) throw new LatchkeyError('MESSAGE_TOO_LARGE');
+  try {
+    return fromBinary(desc.input, bytes);
+  } catch (error) {
+    throw new LatchkeyError('FIELD_INVALID', {
+      fields: [{ field: '', description: 'the message cannot be decoded' }],
+      cause: error,
+    });
+  }
+}
+
+function encode({ desc }: Method, message: Message): Buffer {
+  const bytes = toBinary(desc.output, create(desc.output, message));
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function statusOf(refused: unknown): Partial<Error> & { code: number; details: string; metadata: Metadata } {
+  const { error, exchange } = refused as Refused;
+  const metadata = new Metadata();
+  metadata.set('grpc-status-details-bin', Buffer.from(statusBytes(error, exchange.requestId)));
+  return { code: codeNumber(error), details: error.message, metadata };
+}
+
+function hostOf(peer: string): string {
+  return peer.replace(/^\[?(.*?)\]?:\d+$/, '$1');
+}

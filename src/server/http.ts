@@ -1,0 +1,134 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createSecureServer, type Http2SecureServer } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { cors } from '@connectrpc/connect';
+import { Registry } from 'prom-client';
+import { StartError } from '../base/error.ts';
+import type { Log } from '../base/log.ts';
+import type { Config } from '../config.ts';
+import type { createConnectHandler } from './connect.ts';
+import { trackSessions } from './drain.ts';
+import type { Health } from './health.ts';
+
+const MAX_HEADER_BYTES = 32 * 1024;
+const HEADERS_MS = 10_000;
+const KEEP_ALIVE_MS = 65_000;
+
+export type HttpServer = Server | Http2SecureServer;
+type Parts = {
+  connect: ReturnType<typeof createConnectHandler>;
+  health: Health;
+  /** The text of `/metrics`. */
+  metrics: () => Promise<string>;
+  log: Log;
+};
+type Route = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
+
+/** The HTTP server: Connect and gRPC-Web, health and metrics. With TLS it speaks HTTP/2, too. */
+export function createHttpServer(config: Config, parts: Parts): HttpServer {
+  const routes = routesOf(parts);
+  const listener = (request: IncomingMessage, response: ServerResponse) => {
+    serve(config, parts, routes, request, response).catch((error) => {
+      parts.log.error({ err: error }, 'an HTTP request failed');
+      response.destroy();
+    });
+  };
+  const { tls } = config;
+  if (tls) {
+    const settings = { maxHeaderListSize: MAX_HEADER_BYTES };
+    const server = createSecureServer({ cert: tls.cert, key: tls.key, allowHTTP1: true, settings });
+    trackSessions(server);
+    return server.on('request', listener as never);
+  }
+  const server = createServer(
+    { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_MS, requestTimeout: config.maxCallMs },
+    listener,
+  );
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  return server;
+}
+
+/** Listens. Answers the port. Throws StartError. */
+export function listenHttp(server: HttpServer, { host, httpPort }: Config): Promise<number> {
+  return new Promise((done, fail) => {
+    server.once('error', (error: Error) => {
+      fail(
+        new StartError(
+          `HTTP cannot listen on ${host}:${httpPort}: ${error.message}\n  Another process may use the port; HTTP_PORT chooses another.`,
+        ),
+      );
+    });
+    server.listen(httpPort, host, () => done((server.address() as AddressInfo).port));
+  });
+}
+
+function routesOf({ health, metrics }: Parts): Record<string, Route> {
+  return {
+    '/healthz': (_, response) => sendJson(response, 200, { status: 'ok' }),
+    '/readyz': (_, response) => {
+      const { ready, dependencies } = health.readiness();
+      sendJson(response, ready ? 200 : 503, { ready, dependencies });
+    },
+    '/metrics': async (_, response) => {
+      const text = await metrics();
+      response.writeHead(200, { 'content-type': Registry.PROMETHEUS_CONTENT_TYPE, 'cache-control': 'no-store' });
+      response.end(text);
+    },
+  };
+}
+
+async function serve(
+  config: Config,
+  { connect }: Parts,
+  routes: Record<string, Route>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  response.setHeader('x-content-type-options', 'nosniff');
+  allowOrigin(config, request, response);
+  if (request.method === 'OPTIONS' && request.headers['access-control-request-method']) {
+    response.writeHead(204).end();
+    return;
+  }
+  const path = (request.url ?? '').split('?', 1)[0]!;
+  const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+  if (route && (request.method === 'GET' || request.method === 'HEAD')) {
+    await route(request, response);
+    return;
+  }
+  if (route) {
+    response.setHeader('allow', 'GET, HEAD');
+    sendJson(response, 405, { message: 'the method is not allowed here' });
+    return;
+  }
+  if (await connect(request, response)) return;
+  sendJson(response, 404, { code: 'unimplemented', message: 'there is nothing at this path' });
+}
+
+/** CORS for the origins that are allowed (https://fetch.spec.whatwg.org/#http-cors-protocol); others get no headers, and their browsers refuse. */
+function allowOrigin({ corsOrigins }: Config, request: IncomingMessage, response: ServerResponse): void {
+  const { origin } = request.headers;
+  if (corsOrigins.length === 0) return;
+  response.setHeader('vary', 'Origin');
+  if (!origin || !(corsOrigins.includes(origin) || corsOrigins.includes('*'))) return;
+  response.setHeader('access-control-allow-origin', origin);
+  response.setHeader('access-control-expose-headers', [...cors.exposedHeaders, 'x-request-id'].join(', '));
+  if (request.method !== 'OPTIONS') return;
+  const headers = [
+    ...cors.allowedHeaders,
+    'authorization',
+    'x-api-key',
+    'latchkey-user',
+    'x-request-id',
+    'traceparent',
+    'tracestate',
+  ];
+  response.setHeader('access-control-allow-methods', cors.allowedMethods.join(', '));
+  response.setHeader('access-control-allow-headers', headers.join(', '));
+  response.setHeader('access-control-max-age', '7200');
+}
+
+function sendJson(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
+  response.end(`${JSON.stringify(body)}\n`);
+}

@@ -1,0 +1,69 @@
+import { randomUUID } from 'node:crypto';
+import type { LatchkeyError } from '../../base/error.ts';
+import type { Call, Principal } from '../../domain/call.ts';
+import type { Method } from './method.ts';
+
+/** What a transport knows of a call before its message is read. */
+export type Incoming = {
+  method: Method;
+  transport: 'grpc' | 'connect' | 'grpc-web';
+  /** A request header or metadata entry, by lower-case name. */
+  header(name: string): string | undefined;
+  /** Network address of the caller. */
+  address: string;
+};
+
+/** One call on its way through the pipeline. */
+export class Exchange {
+  readonly incoming: Incoming;
+  readonly requestId: string;
+  readonly startedAt = performance.now();
+  readonly #abort = new AbortController();
+  principal: Principal | null = null;
+  /** What the call is ended with from outside: its deadline, its caller's leaving, the server's stopping. */
+  #interrupt: ((error: LatchkeyError) => void) | null = null;
+  timer: NodeJS.Timeout | undefined;
+  /** Its message was read and its handler is, or was, at work. */
+  running = false;
+  finished = false;
+
+  constructor(incoming: Incoming) {
+    this.incoming = incoming;
+    this.requestId = requestIdOf(incoming.header('x-request-id'));
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** Ends the call with an error, whatever it is doing. */
+  interrupt(error: LatchkeyError): void {
+    if (this.finished) return;
+    this.#abort.abort(error);
+    this.#interrupt?.(error);
+  }
+
+  /** Waits for work, or for an interruption if that comes first; the work then goes on by itself, and sees the signal. */
+  race<T>(work: Promise<T>): Promise<T> {
+    return new Promise((done, fail) => {
+      if (this.signal.aborted) fail(this.signal.reason);
+      this.#interrupt = fail;
+      work.then(done, fail);
+    });
+  }
+
+  /** The context of the verb. */
+  call(app: Call['app'], principal: Principal): Call {
+    return { app, principal, requestId: this.requestId, address: this.incoming.address, signal: this.signal };
+  }
+}
+
+const REQUEST_ID = /^[\x21-\x7e]{1,100}$/;
+
+function requestIdOf(given: string | undefined): string {
+  return given !== undefined && REQUEST_ID.test(given) ? given : newRequestId();
+}
+
+export function newRequestId(): string {
+  return randomUUID();
+}

@@ -1,0 +1,171 @@
+import type { Message } from '@bufbuild/protobuf';
+import { LatchkeyError } from '../../base/error.ts';
+import type { App, Principal } from '../../domain/call.ts';
+import type { StreamHandler, UnaryHandler } from '../../handlers/implement.ts';
+import { authenticate } from './authenticate.ts';
+import { authorise } from './authorise.ts';
+import { Exchange, type Incoming } from './exchange.ts';
+import type { Method } from './method.ts';
+import { type MethodMetrics, methodMetrics, report } from './report.ts';
+import { asLatchkeyError } from './status.ts';
+import { validate } from './validate.ts';
+
+/** Reads the request message. Throws FIELD_INVALID where it cannot be understood. */
+export type Decode = () => Message;
+
+/** Who calls a public method. */
+const NOBODY: Principal = {
+  ...{ tenantId: '', kind: 'system', id: '', userId: null, permissions: new Set(), ownPermissions: new Set() },
+  ...{ projectIds: [], administrator: false, expiresAt: Number.POSITIVE_INFINITY },
+};
+
+/**
+ * The way of every call, the same for each transport. In this order, because each step protects the next:
+ *  1. request id, so that whatever happens can be found in the log (Exchange);
+ *  2. deadline, so that nothing below can wait for ever;
+ *  3. load shedding, before any work is done for a call that cannot be served;
+ *  4. authenticate, before anything of the request is read;
+ *  5. authorise, so that only who may call makes us read a message;
+ *  6. decode and validate, so that verbs see only what the contract allows;
+ *  7. run the handler;
+ *  8. errors become ours, so that no transport sees another kind;
+ *  9. metrics, log and record of refusals, last, for they tell how it ended.
+ */
+export class Pipeline {
+  readonly #app: App;
+  readonly #metrics = new Map<Method, MethodMetrics>();
+  readonly #inFlight = new Set<Exchange>();
+  #whenIdle: (() => void) | null = null;
+
+  constructor(app: App, methods: readonly Method[]) {
+    this.#app = app;
+    for (const method of methods) this.#metrics.set(method, methodMetrics(app, method));
+  }
+
+  /** Steps 1 to 5. What it throws has been reported. */
+  async admit(incoming: Incoming): Promise<Exchange> {
+    const exchange = new Exchange(incoming);
+    this.#metricsOf(exchange).started.inc();
+    try {
+      this.#limitTime(exchange);
+      this.#shed(exchange);
+      const authenticating = authenticate(this.#app, exchange);
+      if (authenticating) await exchange.race(authenticating);
+      authorise(exchange);
+      return exchange;
+    } catch (error) {
+      throw new Refused(exchange, this.fail(exchange, error, null));
+    }
+  }
+
+  /** Steps 6 to 9 of a method that answers one message. What it throws has been reported. */
+  async run(exchange: Exchange, decode: Decode): Promise<Message> {
+    let request: Message | null = null;
+    try {
+      request = this.#read(exchange, decode);
+      const handler = exchange.incoming.method.handler as UnaryHandler;
+      const response = await exchange.race(handler(this.#callOf(exchange), request as never));
+      this.#finish(exchange, request, null);
+      return response as Message;
+    } catch (error) {
+      throw new Refused(exchange, this.fail(exchange, error, request));
+    }
+  }
+
+  /** Steps 6 to 9 of a method that answers a stream. What it throws has been reported. */
+  async *stream(exchange: Exchange, decode: Decode): AsyncGenerator<Message> {
+    let request: Message | null = null;
+    let messages: AsyncIterator<object> | undefined;
+    try {
+      request = this.#read(exchange, decode);
+      const handler = exchange.incoming.method.handler as StreamHandler;
+      messages = handler(this.#callOf(exchange), request as never)[Symbol.asyncIterator]();
+      for (;;) {
+        const next = await exchange.race(messages.next());
+        if (next.done) break;
+        yield next.value as Message;
+      }
+      this.#finish(exchange, request, null);
+    } catch (error) {
+      throw new Refused(exchange, this.fail(exchange, error, request));
+    } finally {
+      // The reader left between two messages, or the handler waits for what will not come.
+      const cancelled = new LatchkeyError('CANCELLED');
+      exchange.interrupt(cancelled);
+      if (!exchange.finished) this.fail(exchange, cancelled, request);
+      messages?.return?.().catch(() => {});
+    }
+  }
+
+  /** Ends an exchange that failed outside, as where a transport cannot read the message. */
+  fail(exchange: Exchange, error: unknown, request: Message | null): LatchkeyError {
+    const failure = asLatchkeyError(error);
+    if (!exchange.finished) this.#finish(exchange, request, failure);
+    return failure;
+  }
+
+  /** Resolves once no call is under way. */
+  idle(): Promise<void> {
+    return new Promise((done) => {
+      this.#whenIdle = done;
+      if (this.#inFlight.size === 0) done();
+    });
+  }
+
+  /** Ends every call that is under way with SHUTTING_DOWN. */
+  interruptAll(): void {
+    for (const exchange of this.#inFlight)
+      exchange.interrupt(new LatchkeyError('SHUTTING_DOWN', { retryAfterMs: 1_000 }));
+  }
+
+  #limitTime(exchange: Exchange): void {
+    if (exchange.incoming.method.labels.grpc_type !== 'unary') return;
+    exchange.timer = setTimeout(
+      () => exchange.interrupt(new LatchkeyError('DEADLINE_EXCEEDED')),
+      this.#app.config.maxCallMs,
+    );
+  }
+
+  #shed(exchange: Exchange): void {
+    if (this.#inFlight.size >= this.#app.config.maxInFlight)
+      throw new LatchkeyError('OVERLOADED', { retryAfterMs: 1_000 });
+    this.#inFlight.add(exchange);
+    this.#app.metrics.inFlight.set(this.#inFlight.size);
+  }
+
+  #read(exchange: Exchange, decode: Decode): Message {
+    exchange.running = true;
+    const request = decode();
+    validate(exchange.incoming.method, request);
+    return request;
+  }
+
+  #callOf(exchange: Exchange) {
+    return exchange.call(this.#app, exchange.principal ?? NOBODY);
+  }
+
+  #finish(exchange: Exchange, request: Message | null, error: LatchkeyError | null): void {
+    exchange.finished = true;
+    clearTimeout(exchange.timer);
+    this.#inFlight.delete(exchange);
+    this.#app.metrics.inFlight.set(this.#inFlight.size);
+    if (this.#inFlight.size === 0) this.#whenIdle?.();
+    report(this.#app, this.#metricsOf(exchange), exchange, request, error);
+  }
+
+  #metricsOf(exchange: Exchange): MethodMetrics {
+    return this.#metrics.get(exchange.incoming.method)!;
+  }
+}
+
+/** A call that failed, for its transport to say so. */
+export class Refused extends Error {
+  readonly exchange: Exchange;
+  readonly error: LatchkeyError;
+
+  constructor(exchange: Exchange, error: LatchkeyError) {
+    super(error.message, { cause: error });
+    this.exchange = exchange;
+    this.error = error;
+  }
+}
