@@ -14,6 +14,15 @@ type SortValue = string | number;
 /** The conditions of a list, with `?` for their parameters. */
 export type Conditions = { sql: string; params: readonly unknown[] }[];
 
+/** A column that holds one of these texts. */
+export function oneOf(column: string, values: readonly string[]): Conditions[number] {
+  // As JSON, because MikroORM spreads an array over several parameters.
+  return {
+    sql: `${column} = any (array(select jsonb_array_elements_text(cast(? as jsonb))))`,
+    params: [JSON.stringify(values)],
+  };
+}
+
 export type ListQuery<Row> = {
   /** Name of the list, as the table. */
   table: string;

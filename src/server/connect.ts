@@ -1,4 +1,4 @@
-import type { Message } from '@bufbuild/protobuf';
+import { create, type Message } from '@bufbuild/protobuf';
 import {
   Code,
   ConnectError,
@@ -65,10 +65,11 @@ export function createConnectHandler(config: Config, pipeline: Pipeline, methods
 }
 
 function addMethod(router: ConnectRouter, pipeline: Pipeline, method: Method): void {
+  const asMessage = (response: Message) => create(method.desc.output, response);
   if (method.desc.methodKind === 'unary') {
     router.rpc(method.desc as typeof method.desc & { methodKind: 'unary' }, async (request: Message, context) => {
       try {
-        return await pipeline.run(exchangeOf(context), () => request);
+        return await pipeline.run(exchangeOf(context), () => request, asMessage);
       } catch (error) {
         throw connectError(error);
       }
@@ -78,7 +79,7 @@ function addMethod(router: ConnectRouter, pipeline: Pipeline, method: Method): v
       method.desc as typeof method.desc & { methodKind: 'server_streaming' },
       async function* (request: Message, context) {
         try {
-          yield* pipeline.stream(exchangeOf(context), () => request);
+          yield* pipeline.stream(exchangeOf(context), () => request, asMessage);
         } catch (error) {
           throw connectError(error);
         }

@@ -14,10 +14,10 @@ import type { HealthImplementation } from 'grpc-health-check';
 import { LatchkeyError, StartError } from '../base/error.ts';
 import type { Config } from '../config.ts';
 import { callerAddress } from './address.ts';
-import type { Exchange } from './pipeline/exchange.ts';
+import { type Exchange, newRequestId } from './pipeline/exchange.ts';
 import type { Method } from './pipeline/method.ts';
 import { type Pipeline, Refused } from './pipeline/pipeline.ts';
-import { codeNumber, statusBytes } from './pipeline/status.ts';
+import { asLatchkeyError, codeNumber, statusBytes } from './pipeline/status.ts';
 import { addReflection } from './reflection.ts';
 
 type Call = ServerUnaryCall<Buffer, Buffer> | ServerWritableStream<Buffer, Buffer>;
@@ -97,8 +97,11 @@ function unary(config: Config, pipeline: Pipeline, method: Method): handleUnaryC
 
   async function answer(call: ServerUnaryCall<Buffer, Buffer>): Promise<Buffer> {
     const exchange = await admit(config, pipeline, method, call);
-    const response = await pipeline.run(exchange, () => decode(config, method, call.request));
-    return encode(method, response);
+    return pipeline.run(
+      exchange,
+      () => decode(config, method, call.request),
+      (response) => encode(method, response),
+    );
   }
 }
 
@@ -106,15 +109,18 @@ function stream(config: Config, pipeline: Pipeline, method: Method): handleServe
   return (call) => {
     answer(call).then(
       () => call.end(),
-      (error) => call.destroy(statusOf(error) as Error),
+      (error) => call.emit('error', statusOf(error)),
     );
   };
 
   async function answer(call: ServerWritableStream<Buffer, Buffer>): Promise<void> {
     const exchange = await admit(config, pipeline, method, call);
-    for await (const message of pipeline.stream(exchange, () => decode(config, method, call.request))) {
-      if (!call.write(encode(method, message))) await drained(call, exchange);
-    }
+    const messages = pipeline.stream(
+      exchange,
+      () => decode(config, method, call.request),
+      (response) => encode(method, response),
+    );
+    for await (const bytes of messages) if (!call.write(bytes)) await drained(call, exchange);
   }
 }
 
@@ -168,10 +174,11 @@ function encode({ desc }: Method, message: Message): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-function statusOf(refused: unknown): Partial<Error> & { code: number; details: string; metadata: Metadata } {
-  const { error, exchange } = refused as Refused;
+function statusOf(failure: unknown): Partial<Error> & { code: number; details: string; metadata: Metadata } {
+  const { error, exchange } =
+    failure instanceof Refused ? failure : { error: asLatchkeyError(failure), exchange: null };
   const metadata = new Metadata();
-  metadata.set('grpc-status-details-bin', Buffer.from(statusBytes(error, exchange.requestId)));
+  metadata.set('grpc-status-details-bin', Buffer.from(statusBytes(error, exchange?.requestId ?? newRequestId())));
   return { code: codeNumber(error), details: error.message, metadata };
 }
 

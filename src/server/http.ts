@@ -41,7 +41,11 @@ export function createHttpServer(config: Config, parts: Parts): HttpServer {
     return server.on('request', listener as never);
   }
   const server = createServer(
-    { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_MS, requestTimeout: config.maxCallMs },
+    {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: HEADERS_MS,
+      requestTimeout: Math.max(config.maxCallMs, HEADERS_MS),
+    },
     listener,
   );
   server.keepAliveTimeout = KEEP_ALIVE_MS;

@@ -1,5 +1,5 @@
 import { LatchkeyError } from '../../base/error.ts';
-import type { Conditions } from '../../db/paging.ts';
+import { type Conditions, oneOf } from '../../db/paging.ts';
 import type { Permission } from '../access/permissions.ts';
 import { projectAllowed } from '../access/projects.ts';
 import type { Principal } from '../call.ts';
@@ -25,8 +25,9 @@ export function seenBy(principal: Principal): Conditions {
   const own = { sql: 'owner_user_id = ?', params: [principal.userId ?? ''] };
   if (!principal.permissions.has('connection:read')) return [{ sql: `(${shared}) or ${own.sql}`, params: own.params }];
   if (principal.projectIds === null) return [{ sql: `owner_user_id is null or ${own.sql}`, params: own.params }];
-  const inProjects = 'owner_user_id is null and project_id = any (cast(? as text[]))';
-  return [{ sql: `(${shared}) or ${own.sql} or (${inProjects})`, params: [...own.params, principal.projectIds] }];
+  const inProjects = oneOf('project_id', principal.projectIds);
+  const sql = `(${shared}) or ${own.sql} or (owner_user_id is null and ${inProjects.sql})`;
+  return [{ sql, params: [...own.params, ...inProjects.params] }];
 }
 
 /**

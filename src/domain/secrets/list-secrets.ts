@@ -1,4 +1,4 @@
-import { type Conditions, listPage, type Page, type PageRequest } from '../../db/paging.ts';
+import { type Conditions, listPage, oneOf, type Page, type PageRequest } from '../../db/paging.ts';
 import { Secret } from '../../model/secret.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
@@ -36,5 +36,6 @@ function ofProject(projectId: string | null | undefined): Conditions {
 
 function ofCaller({ principal }: Call): Conditions {
   if (principal.projectIds === null) return [];
-  return [{ sql: 'project_id is null or project_id = any (cast(? as text[]))', params: [principal.projectIds] }];
+  const inProjects = oneOf('project_id', principal.projectIds);
+  return [{ sql: `project_id is null or ${inProjects.sql}`, params: inProjects.params }];
 }

@@ -12,6 +12,8 @@ import { validate } from './validate.ts';
 
 /** Reads the request message. Throws FIELD_INVALID where it cannot be understood. */
 export type Decode = () => Message;
+/** Makes of a response what its transport sends. */
+export type Encode<T> = (response: Message) => T;
 
 /** Who calls a public method. */
 const NOBODY: Principal = {
@@ -59,21 +61,21 @@ export class Pipeline {
   }
 
   /** Steps 6 to 9 of a method that answers one message. What it throws has been reported. */
-  async run(exchange: Exchange, decode: Decode): Promise<Message> {
+  async run<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): Promise<T> {
     let request: Message | null = null;
     try {
       request = this.#read(exchange, decode);
       const handler = exchange.incoming.method.handler as UnaryHandler;
-      const response = await exchange.race(handler(this.#callOf(exchange), request as never));
+      const response = encode((await exchange.race(handler(this.#callOf(exchange), request as never))) as Message);
       this.#finish(exchange, request, null);
-      return response as Message;
+      return response;
     } catch (error) {
       throw new Refused(exchange, this.fail(exchange, error, request));
     }
   }
 
   /** Steps 6 to 9 of a method that answers a stream. What it throws has been reported. */
-  async *stream(exchange: Exchange, decode: Decode): AsyncGenerator<Message> {
+  async *stream<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): AsyncGenerator<T> {
     let request: Message | null = null;
     let messages: AsyncIterator<object> | undefined;
     try {
@@ -83,7 +85,7 @@ export class Pipeline {
       for (;;) {
         const next = await exchange.race(messages.next());
         if (next.done) break;
-        yield next.value as Message;
+        yield encode(next.value as Message);
       }
       this.#finish(exchange, request, null);
     } catch (error) {
