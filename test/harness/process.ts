@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+
+export type Exit = { code: number | null; signal: NodeJS.Signals | null; output: string };
+
+/** Our server as a process of its own, started as users start it. */
+export class ServerProcess {
+  readonly child: ChildProcess;
+  readonly exited: Promise<Exit>;
+  grpcPort = 0;
+  httpPort = 0;
+  #output = '';
+  #heard: (() => void)[] = [];
+
+  constructor(env: Record<string, string>, script = 'src/main.ts', args: string[] = []) {
+    const clean = Object.fromEntries(
+      Object.entries(process.env).filter(([name]) => /^(PATH|HOME|TMPDIR|LANG)$/.test(name)),
+    );
+    this.child = spawn(process.execPath, [script, ...args], {
+      cwd: ROOT,
+      env: { ...clean, GRPC_PORT: '0', HTTP_PORT: '0', ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => {
+        this.#output += chunk.toString();
+        for (const hear of this.#heard) hear();
+      });
+    }
+    this.exited = new Promise((done) =>
+      this.child.on('close', (code, signal) => done({ code, signal, output: this.#output })),
+    );
+  }
+
+  /** Starts a server and waits until it is ready; throws what it said where it ends instead. */
+  static async ready(env: Record<string, string>): Promise<ServerProcess> {
+    const server = new ServerProcess(env);
+    const line = await server.says(/\{[^\n]*"message":"ready"\}/);
+    const { grpcPort, httpPort } = JSON.parse(line);
+    server.grpcPort = grpcPort;
+    server.httpPort = httpPort;
+    return server;
+  }
+
+  get output(): string {
+    return this.#output;
+  }
+
+  /** Waits for text in the output. */
+  async says(pattern: RegExp): Promise<string> {
+    const found = new Promise<string>((done) => {
+      const look = () => {
+        const match = pattern.exec(this.#output);
+        if (match) done(match[0]);
+      };
+      this.#heard.push(look);
+      look();
+    });
+    const ended = this.exited.then(({ code, output }) => {
+      throw new Error(`the server ended with ${code}:\n${output}`);
+    });
+    return Promise.race([found, ended]);
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Exit> {
+    if (this.child.exitCode === null) this.child.kill(signal);
+    return this.exited;
+  }
+}
+
+/** A folder of a test's own. */
+export function temporaryFolder(): { path: string; remove(): void } {
+  const path = mkdtempSync(join(tmpdir(), 'latchkey-flow-'));
+  // PostgreSQL, which does not run as root, must be able to pass.
+  chmodSync(path, 0o755);
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}

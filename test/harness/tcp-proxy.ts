@@ -1,0 +1,63 @@
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+
+/** A way to a server that can be cut. */
+export class TcpProxy {
+  port = 0;
+  readonly #sockets = new Set<Socket>();
+  readonly #server = createServer((socket) => this.#forward(socket));
+  readonly #target: { host: string; port: number };
+  #cut = false;
+
+  private constructor(target: { host: string; port: number }) {
+    this.#target = target;
+  }
+
+  static async to(host: string, port: number): Promise<TcpProxy> {
+    const proxy = new TcpProxy({ host, port });
+    await new Promise<void>((done) => proxy.#server.listen(0, '127.0.0.1', done));
+    proxy.port = (proxy.#server.address() as AddressInfo).port;
+    return proxy;
+  }
+
+  /** The same URL by way of the proxy. */
+  through(url: string): string {
+    const changed = new URL(url);
+    changed.port = String(this.port);
+    return changed.href;
+  }
+
+  /** Resets every connection, and refuses new ones. */
+  cut(): void {
+    this.#cut = true;
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  mend(): void {
+    this.#cut = false;
+  }
+
+  async stop(): Promise<void> {
+    this.cut();
+    await new Promise((done) => this.#server.close(done));
+  }
+
+  #forward(socket: Socket): void {
+    if (this.#cut) {
+      socket.resetAndDestroy();
+      return;
+    }
+    const target = connect(this.#target);
+    for (const [from, to] of [
+      [socket, target],
+      [target, socket],
+    ] as const) {
+      this.#sockets.add(from);
+      from.on('error', () => to.destroy());
+      from.on('close', () => {
+        this.#sockets.delete(from);
+        to.destroy();
+      });
+      from.pipe(to);
+    }
+  }
+}
