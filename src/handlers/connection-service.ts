@@ -119,7 +119,7 @@ export const connectionService = implement(ConnectionService, {
 
 const responses = new WeakMap<ReadyCredential, GetCredentialsResponse>();
 
-/** Built once for each credential that is remembered: it lives and dies with it. */
+/** Built once for each credential that is remembered: it lives and dies with it, and is frozen, so that its bytes are kept, too. */
 function credentialsResponse(ready: ReadyCredential): GetCredentialsResponse {
   const known = responses.get(ready);
   if (known) return known;
@@ -129,7 +129,7 @@ function credentialsResponse(ready: ReadyCredential): GetCredentialsResponse {
     ...httpParameters(kind, fields, secrets),
     expireTime: toTimestamp(ready.expireTime),
   });
-  responses.set(ready, response);
+  responses.set(ready, Object.freeze(response));
   return response;
 }
 

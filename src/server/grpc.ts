@@ -133,16 +133,18 @@ function drained(call: ServerWritableStream<Buffer, Buffer>, { signal }: Exchang
 
 async function admit(config: Config, pipeline: Pipeline, method: Method, call: Call): Promise<Exchange> {
   const header = (name: string) => call.metadata.get(name)[0]?.toString();
-  const address = callerAddress(hostOf(call.getPeer()), header('x-forwarded-for'), config.trustedProxies);
+  const forwarded = config.trustedProxies > 0 ? header('x-forwarded-for') : undefined;
+  const address = callerAddress(hostOf(call.getPeer()), forwarded, config.trustedProxies);
   const admitting = pipeline.admit({ method, transport: 'grpc', header, address });
   const exchange = await admitting.catch((error) => {
     if (error instanceof Refused) sendRequestId(call, error.exchange);
     throw error;
   });
   sendRequestId(call, exchange);
-  (call as EventEmitter).on('cancelled', () =>
-    exchange.interrupt(new LatchkeyError(deadlinePassed(call) ? 'DEADLINE_EXCEEDED' : 'CANCELLED')),
-  );
+  (call as EventEmitter).on('cancelled', () => {
+    if (!exchange.finished)
+      exchange.interrupt(new LatchkeyError(deadlinePassed(call) ? 'DEADLINE_EXCEEDED' : 'CANCELLED'));
+  });
   return exchange;
 }
 
@@ -169,9 +171,16 @@ function decode(config: Config, { desc }: Method, bytes: Buffer): Message {
   }
 }
 
+const encoded = new WeakMap<Message, Buffer>();
+
+/** A frozen response does not change: its bytes are kept for as long as it is. */
 function encode({ desc }: Method, message: Message): Buffer {
-  const bytes = toBinary(desc.output, create(desc.output, message));
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const known = encoded.get(message);
+  if (known) return known;
+  const array = toBinary(desc.output, create(desc.output, message));
+  const bytes = Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+  if (Object.isFrozen(message)) encoded.set(message, bytes);
+  return bytes;
 }
 
 function statusOf(failure: unknown): Partial<Error> & { code: number; details: string; metadata: Metadata } {
@@ -183,5 +192,6 @@ function statusOf(failure: unknown): Partial<Error> & { code: number; details: s
 }
 
 function hostOf(peer: string): string {
-  return peer.replace(/^\[?(.*?)\]?:\d+$/, '$1');
+  const host = peer.slice(0, peer.lastIndexOf(':'));
+  return host.startsWith('[') ? host.slice(1, -1) : host;
 }

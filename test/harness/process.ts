@@ -28,7 +28,7 @@ export class ServerProcess {
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.on('data', (chunk: Buffer) => {
         this.#output += chunk.toString();
-        for (const hear of this.#heard) hear();
+        for (const hear of [...this.#heard]) hear();
       });
     }
     this.exited = new Promise((done) =>
@@ -37,8 +37,8 @@ export class ServerProcess {
   }
 
   /** Starts a server and waits until it is ready; throws what it said where it ends instead. */
-  static async ready(env: Record<string, string>): Promise<ServerProcess> {
-    const server = new ServerProcess(env);
+  static async ready(env: Record<string, string>, script?: string): Promise<ServerProcess> {
+    const server = new ServerProcess(env, script);
     const line = await server.says(/\{[^\n]*"message":"ready"\}/);
     const { grpcPort, httpPort } = JSON.parse(line);
     server.grpcPort = grpcPort;
@@ -55,7 +55,9 @@ export class ServerProcess {
     const found = new Promise<string>((done) => {
       const look = () => {
         const match = pattern.exec(this.#output);
-        if (match) done(match[0]);
+        if (!match) return;
+        this.#heard.splice(this.#heard.indexOf(look), 1);
+        done(match[0]);
       };
       this.#heard.push(look);
       look();

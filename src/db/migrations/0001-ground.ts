@@ -170,7 +170,7 @@ create table latchkey.request_memo (
 create index request_memo_by_time on latchkey.request_memo (tenant_id, create_time);
 
 create table latchkey.audit_entry (
-  tenant_id text not null references latchkey.tenant,
+  tenant_id text not null,
   id text collate "C" not null,
   actor_kind text not null,
   actor_id text not null,
@@ -187,7 +187,7 @@ create table latchkey.audit_entry (
 );
 
 create table latchkey.outbox (
-  tenant_id text not null references latchkey.tenant,
+  tenant_id text not null,
   id text not null,
   type text not null,
   aggregate_type text not null,
@@ -252,13 +252,16 @@ begin
   insert into latchkey.data_key (tenant_id, id, wrapped, master_key_name, active) values (p_tenant, p_id, p_wrapped, p_master_key_name, true);
 end $$;
 
-create function latchkey.append_audit(p_tenant text, p_entries jsonb) returns void language plpgsql as $$
+create function latchkey.append_audit(p_tenant text, p_entries json) returns void language plpgsql as $$
 begin
   perform latchkey.enter(p_tenant);
+  -- A batch is written whole or not at all: its first entry tells whether it was, before the answer was lost.
+  if exists (select from latchkey.audit_entry a where a.tenant_id = p_tenant and a.id = p_entries -> 0 ->> 'id') then
+    return;
+  end if;
   insert into latchkey.audit_entry (tenant_id, id, actor_kind, actor_id, on_behalf_of, action, resource_type, resource_id, request_id, address, create_time)
     select p_tenant, e.id, e."actorKind", e."actorId", e."onBehalfOf", e.action, e."resourceType", e."resourceId", e."requestId", e.address, to_timestamp(e.time / 1000.0)
-      from jsonb_to_recordset(p_entries) as e(id text, "actorKind" text, "actorId" text, "onBehalfOf" text, action text, "resourceType" text, "resourceId" text, "requestId" text, address text, time float8)
-    on conflict (tenant_id, id) do nothing;
+      from json_to_recordset(p_entries) as e(id text, "actorKind" text, "actorId" text, "onBehalfOf" text, action text, "resourceType" text, "resourceId" text, "requestId" text, address text, time float8);
 end $$;
 
 create function latchkey.mark_used(p_tenant text, p_connections text[], p_at timestamptz) returns void language plpgsql as $$

@@ -34,19 +34,23 @@ export function auditRead(call: Call, action: string, resource: Resource): void 
   return call.app.readAudit.record(readEntry(call, action, resource));
 }
 
-function readEntry(call: Call, action: string, resource: Resource): ReadEntry {
-  const { principal, app } = call;
-  const now = app.clock.now();
+function readEntry(call: Call, action: string, { type, id }: Resource): ReadEntry {
+  const { principal, requestId, address } = call;
+  const time = call.app.clock.now();
+  const { actorKind, actorId, onBehalfOf } = actorOf(call);
+  const { tenantId } = principal;
   return {
-    tenantId: principal.tenantId,
-    id: newId('aud', now),
-    ...actorOf(call),
+    tenantId,
+    id: newId('aud', time),
+    actorKind,
+    actorId,
+    onBehalfOf,
     action,
-    resourceType: resource.type,
-    resourceId: resource.id,
-    requestId: call.requestId,
-    address: call.address,
-    time: now,
+    resourceType: type,
+    resourceId: id,
+    requestId,
+    address,
+    time,
   };
 }
 

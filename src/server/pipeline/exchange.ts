@@ -18,7 +18,9 @@ export class Exchange {
   readonly incoming: Incoming;
   readonly requestId: string;
   readonly startedAt = performance.now();
-  readonly #abort = new AbortController();
+  /** Made when somebody looks: most calls are over before anybody does. */
+  #abort: AbortController | null = null;
+  #interruption: LatchkeyError | null = null;
   principal: Principal | null = null;
   /** What the call is ended with from outside: its deadline, its caller's leaving, the server's stopping. */
   #interrupt: ((error: LatchkeyError) => void) | null = null;
@@ -33,20 +35,25 @@ export class Exchange {
   }
 
   get signal(): AbortSignal {
+    if (!this.#abort) {
+      this.#abort = new AbortController();
+      if (this.#interruption) this.#abort.abort(this.#interruption);
+    }
     return this.#abort.signal;
   }
 
   /** Ends the call with an error, whatever it is doing. */
   interrupt(error: LatchkeyError): void {
-    if (this.finished) return;
-    this.#abort.abort(error);
+    if (this.finished || this.#interruption) return;
+    this.#interruption = error;
+    this.#abort?.abort(error);
     this.#interrupt?.(error);
   }
 
   /** Waits for work, or for an interruption if that comes first; the work then goes on by itself, and sees the signal. */
   race<T>(work: Promise<T>): Promise<T> {
     return new Promise((done, fail) => {
-      if (this.signal.aborted) fail(this.signal.reason);
+      if (this.#interruption) fail(this.#interruption);
       this.#interrupt = fail;
       work.then(done, fail);
     });
@@ -54,7 +61,13 @@ export class Exchange {
 
   /** The context of the verb. */
   call(app: Call['app'], principal: Principal): Call {
-    return { app, principal, requestId: this.requestId, address: this.incoming.address, signal: this.signal };
+    const exchange = this;
+    return {
+      ...{ app, principal, requestId: this.requestId, address: this.incoming.address },
+      get signal() {
+        return exchange.signal;
+      },
+    };
   }
 }
 
