@@ -5,6 +5,8 @@ export type Log = Logger;
 /** The log, with the means to write out what is buffered before the process ends. */
 export type LogOutput = { log: Log; flush(): void };
 
+const BUFFER_BYTES = 64 * 1024;
+
 /**
  * JSON lines on standard output, buffered and written at least every 100 ms; pretty on a terminal.
  * @param level one of pino's: fatal, error, warn, info, debug, trace, silent
@@ -16,7 +18,13 @@ export async function openLog(level: string, pretty: boolean): Promise<LogOutput
     const stream = prettyStream({ colorize: true, messageKey: 'message', ignore: 'pid,hostname', sync: true });
     return { log: pino(options, stream as DestinationStream), flush: () => {} };
   }
-  const out = destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 100 });
+  const out = destination({
+    dest: 1,
+    sync: false,
+    minLength: BUFFER_BYTES,
+    maxWrite: 2 * BUFFER_BYTES,
+    periodicFlush: 100,
+  });
   return { log: pino(options, out), flush: () => out.flushSync() };
 }
 

@@ -60,6 +60,8 @@ export function createConnectHandler(config: Config, pipeline: Pipeline, methods
     const contextValues = createContextValues().set(addressKey, address);
     const universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
     await universalResponseToNodeResponse(await respond(pipeline, handler, universal), response);
+    // What was refused before it was read is read now, or the next request on the connection would wait behind it.
+    request.resume();
     return true;
   };
 }

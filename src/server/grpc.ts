@@ -89,19 +89,27 @@ function definitionOf(method: DescMethod): ServiceDefinition[string] {
 
 function unary(config: Config, pipeline: Pipeline, method: Method): handleUnaryCall<Buffer, Buffer> {
   return (call, callback) => {
+    // Headers, message and trailers leave together: grpc-js gathers what is written at once into one packet.
     answer(call).then(
-      (bytes) => callback(null, bytes),
-      (error) => callback(statusOf(error)),
+      ({ exchange, bytes }) => {
+        sendRequestId(call, exchange);
+        callback(null, bytes);
+      },
+      (error) => {
+        if (error instanceof Refused) sendRequestId(call, error.exchange);
+        callback(statusOf(error));
+      },
     );
   };
 
-  async function answer(call: ServerUnaryCall<Buffer, Buffer>): Promise<Buffer> {
+  async function answer(call: ServerUnaryCall<Buffer, Buffer>): Promise<{ exchange: Exchange; bytes: Buffer }> {
     const exchange = await admit(config, pipeline, method, call);
-    return pipeline.run(
+    const bytes = await pipeline.run(
       exchange,
       () => decode(config, method, call.request),
       (response) => encode(method, response),
     );
+    return { exchange, bytes };
   }
 }
 
@@ -109,12 +117,16 @@ function stream(config: Config, pipeline: Pipeline, method: Method): handleServe
   return (call) => {
     answer(call).then(
       () => call.end(),
-      (error) => call.emit('error', statusOf(error)),
+      (error) => {
+        if (error instanceof Refused && !error.exchange.running) sendRequestId(call, error.exchange);
+        call.emit('error', statusOf(error));
+      },
     );
   };
 
   async function answer(call: ServerWritableStream<Buffer, Buffer>): Promise<void> {
     const exchange = await admit(config, pipeline, method, call);
+    sendRequestId(call, exchange);
     const messages = pipeline.stream(
       exchange,
       () => decode(config, method, call.request),
@@ -135,12 +147,7 @@ async function admit(config: Config, pipeline: Pipeline, method: Method, call: C
   const header = (name: string) => call.metadata.get(name)[0]?.toString();
   const forwarded = config.trustedProxies > 0 ? header('x-forwarded-for') : undefined;
   const address = callerAddress(hostOf(call.getPeer()), forwarded, config.trustedProxies);
-  const admitting = pipeline.admit({ method, transport: 'grpc', header, address });
-  const exchange = await admitting.catch((error) => {
-    if (error instanceof Refused) sendRequestId(call, error.exchange);
-    throw error;
-  });
-  sendRequestId(call, exchange);
+  const exchange = await pipeline.admit({ method, transport: 'grpc', header, address });
   (call as EventEmitter).on('cancelled', () => {
     if (!exchange.finished)
       exchange.interrupt(new LatchkeyError(deadlinePassed(call) ? 'DEADLINE_EXCEEDED' : 'CANCELLED'));

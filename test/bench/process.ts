@@ -6,6 +6,8 @@ import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
 const ROOT = resolve(import.meta.dirname, '../..');
+/** As `npm start` sets them; the baseline gets the same. */
+const FLAGS = ['--disable-sigusr1', '--max-semi-space-size=32'];
 const READY = /\{[^\n]*"message":"ready"\}/;
 
 /** A server of a bench as a process of its own. It logs each call, as in production, into a file, so that the load has no part in it. */
@@ -24,7 +26,7 @@ export class BenchProcess {
     const path = join(mkdtempSync(join(tmpdir(), 'latchkey-bench-log-')), 'log');
     const log = openSync(path, 'a');
     const { PATH = '', HOME = '' } = process.env;
-    const child = spawn(process.execPath, [script], {
+    const child = spawn(process.execPath, [...FLAGS, script], {
       cwd: ROOT,
       env: { PATH, HOME, GRPC_PORT: '0', HTTP_PORT: '0', ...env },
       stdio: ['ignore', log, log],

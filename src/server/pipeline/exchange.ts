@@ -24,7 +24,6 @@ export class Exchange {
   principal: Principal | null = null;
   /** What the call is ended with from outside: its deadline, its caller's leaving, the server's stopping. */
   #interrupt: ((error: LatchkeyError) => void) | null = null;
-  timer: NodeJS.Timeout | undefined;
   /** Its message was read and its handler is, or was, at work. */
   running = false;
   finished = false;

@@ -15,6 +15,8 @@ export type Decode = () => Message;
 /** Makes of a response what its transport sends. */
 export type Encode<T> = (response: Message) => T;
 
+const TIME_CHECK_MS = 100;
+
 /** Who calls a public method. */
 const NOBODY: Principal = {
   ...{ tenantId: '', kind: 'system', id: '', userId: null, permissions: new Set(), ownPermissions: new Set() },
@@ -24,7 +26,7 @@ const NOBODY: Principal = {
 /**
  * The way of every call, the same for each transport. In this order, because each step protects the next:
  *  1. request id, so that whatever happens can be found in the log (Exchange);
- *  2. deadline, so that nothing below can wait for ever;
+ *  2. deadline, so that nothing below can wait for ever: the caller's, which transports tell by `interrupt`, and our own (#limitTime);
  *  3. load shedding, before any work is done for a call that cannot be served;
  *  4. authenticate, before anything of the request is read;
  *  5. authorise, so that only who may call makes us read a message;
@@ -42,6 +44,7 @@ export class Pipeline {
   constructor(app: App, methods: readonly Method[]) {
     this.#app = app;
     for (const method of methods) this.#metrics.set(method, methodMetrics(app, method));
+    setInterval(() => this.#limitTime(), TIME_CHECK_MS).unref();
   }
 
   /** Steps 1 to 5. What it throws has been reported. */
@@ -49,7 +52,6 @@ export class Pipeline {
     const exchange = new Exchange(incoming);
     this.#metricsOf(exchange).started.inc();
     try {
-      this.#limitTime(exchange);
       this.#shed(exchange);
       const authenticating = authenticate(this.#app, exchange);
       if (authenticating) await exchange.race(authenticating);
@@ -120,12 +122,15 @@ export class Pipeline {
       exchange.interrupt(new LatchkeyError('SHUTTING_DOWN', { retryAfterMs: 1_000 }));
   }
 
-  #limitTime(exchange: Exchange): void {
-    if (exchange.incoming.method.labels.grpc_type !== 'unary') return;
-    exchange.timer = setTimeout(
-      () => exchange.interrupt(new LatchkeyError('DEADLINE_EXCEEDED')),
-      this.#app.config.maxCallMs,
-    );
+  /** One timer for all calls, not one each: a call may last this much longer than its limit. */
+  #limitTime(): void {
+    const startedBefore = performance.now() - this.#app.config.maxCallMs;
+    for (const exchange of this.#inFlight) {
+      // In order of their start.
+      if (exchange.startedAt > startedBefore) return;
+      if (exchange.incoming.method.labels.grpc_type === 'unary')
+        exchange.interrupt(new LatchkeyError('DEADLINE_EXCEEDED'));
+    }
   }
 
   #shed(exchange: Exchange): void {
@@ -148,7 +153,6 @@ export class Pipeline {
 
   #finish(exchange: Exchange, request: Message | null, error: LatchkeyError | null): void {
     exchange.finished = true;
-    clearTimeout(exchange.timer);
     this.#inFlight.delete(exchange);
     this.#app.metrics.inFlight.set(this.#inFlight.size);
     if (this.#inFlight.size === 0) this.#whenIdle?.();

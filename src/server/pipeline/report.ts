@@ -1,8 +1,9 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { LatchkeyError } from '../../base/error.ts';
+import type { Log } from '../../base/log.ts';
 import { REASONS } from '../../base/reasons.ts';
 import { auditRead } from '../../domain/audit/audit.ts';
-import type { App } from '../../domain/call.ts';
+import type { App, Principal } from '../../domain/call.ts';
 import type { Exchange } from './exchange.ts';
 import type { Method } from './method.ts';
 import { redacted } from './redact.ts';
@@ -52,23 +53,38 @@ function logCall(
   seconds: number,
 ): void {
   const { principal, requestId, incoming } = exchange;
-  const line = {
-    method: method.path,
+  const log = logOf(app, method, principal);
+  const line: Record<string, unknown> = {
     code: error ? REASONS[error.reason].code : 'OK',
     ms: Math.round(seconds * 100_000) / 100,
     requestId,
     transport: incoming.transport,
     address: incoming.address,
-    ...(principal && { tenant: principal.tenantId, actor: principal.id }),
-    ...(principal?.userId && principal.userId !== principal.id && { onBehalfOf: principal.userId }),
-    ...traceOf(incoming.header('traceparent')),
-    ...(error && { reason: error.reason, ...error.metadata }),
-    ...(error && error.fields.length > 0 && { fields: error.fields.map((fault) => fault.field) }),
-    ...(request && app.log.isLevelEnabled('debug') && { request: redacted(method.desc.input, request) }),
   };
-  if (error?.reason === 'INTERNAL') app.log.error({ ...line, err: error.cause }, 'call failed');
-  else if (error?.cause) app.log.warn({ ...line, err: error.cause }, 'call refused');
-  else app.log.info(line, error ? 'call refused' : 'call');
+  const trace = traceOf(incoming.header('traceparent'));
+  if (trace) Object.assign(line, trace);
+  if (error) Object.assign(line, { reason: error.reason, ...error.metadata });
+  if (error && error.fields.length > 0) line.fields = error.fields.map((fault) => fault.field);
+  if (request && app.log.isLevelEnabled('debug')) line.request = redacted(method.desc.input, request);
+  if (error?.reason === 'INTERNAL') log.error({ ...line, err: error.cause }, 'call failed');
+  else if (error?.cause) log.warn({ ...line, err: error.cause }, 'call refused');
+  else log.info(line, error ? 'call refused' : 'call');
+}
+
+/** Loggers by caller and method: what is the same in each of their lines is written out once. They live as long as the caller is remembered. */
+const logs = new WeakMap<Principal | App, Map<Method, Log>>();
+
+function logOf(app: App, method: Method, principal: Principal | null): Log {
+  const owner = principal ?? app;
+  const own = logs.get(owner) ?? new Map<Method, Log>();
+  logs.set(owner, own);
+  const known = own.get(method);
+  if (known) return known;
+  const actor = principal && { tenant: principal.tenantId, actor: principal.id };
+  const onBehalfOf = principal?.userId && principal.userId !== principal.id ? { onBehalfOf: principal.userId } : {};
+  const log = app.log.child({ method: method.path, ...actor, ...onBehalfOf });
+  own.set(method, log);
+  return log;
 }
 
 const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}/;
