@@ -59,8 +59,9 @@ export function createConnectHandler(config: Config, pipeline: Pipeline, methods
     );
     const contextValues = createContextValues().set(addressKey, address);
     const universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
-    await universalResponseToNodeResponse(await respond(pipeline, handler, universal), response);
-    // What was refused before it was read is read now, or the next request on the connection would wait behind it.
+    // A body that is refused half-way is read to its end, or the next request on the connection would wait behind it for ever.
+    const body = request.iterator({ destroyOnReturn: false });
+    await universalResponseToNodeResponse(await respond(pipeline, handler, { ...universal, body }), response);
     request.resume();
     return true;
   };
