@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto';
 import { HealthImplementation } from 'grpc-health-check';
 import { Gauge, type Registry } from 'prom-client';
 import { ReplicaCache } from './base/cache.ts';
@@ -123,6 +124,7 @@ async function openApp(
     ...{ config, clock: systemClock, log, metrics, orm, pool, caches, readAudit },
     keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
     pageTokens: new PageTokens(installation.secret),
+    requestHashKey: createHmac('sha256', installation.secret).update('request hash').digest(),
     identityProvider: identity.issuer ? new IdentityProvider(identity.issuer, identity.audience) : null,
     forget: (change) => forget(caches, change),
   };

@@ -46,6 +46,8 @@ async function main(command: string | undefined): Promise<void> {
       throw new StartError('LATCHKEY_PREVIOUS_MASTER_KEY is needed to rotate.');
     const keyring = new Keyring(masterKeys, dataKeyStore(pool), installation.id, config.keys.sealsPerDataKey);
     const report = await rotateKeys({ orm, pool, masterKeys, keyring, progress: print, pause });
+    for (const value of report.broken) print(`does not open, and stays as it is: ${value}`);
+    if (report.broken.length > 0) process.exitCode = 3;
     print(
       `done: ${masterKeys.current.name} is in force (${report.tenants} tenants, ${report.values} values). The previous key opens nothing any more.`,
     );

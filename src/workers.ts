@@ -5,7 +5,8 @@ import type { Log } from './base/log.ts';
 /** What a worker tells the primary once it listens. */
 export type WorkerReady = { type: 'ready'; grpcPort: number; httpPort: number; firstAdminKey: string | null };
 type MetricsQuestion = { type: 'metrics'; id: number };
-type MetricsAnswer = { type: 'metrics'; id: number; text: string };
+/** Without text: not all workers answered. */
+type MetricsAnswer = { type: 'metrics'; id: number; text: string | null };
 type FromWorker = WorkerReady | MetricsQuestion;
 
 const RESTART_MS = 1_000;
@@ -50,33 +51,32 @@ export class WorkerPool {
     });
   }
 
+  /** Until one is ready: the reason that it died of may last. */
   #replace(code: number): void {
     if (this.#stopping) return;
     this.#log.error({ code }, 'a worker died; another takes its place');
-    setTimeout(
-      () => this.#fork().catch((error: unknown) => this.#log.error({ err: error }, 'a worker did not start')),
-      RESTART_MS,
-    );
+    setTimeout(() => this.#fork().catch(() => this.#replace(code)), RESTART_MS);
   }
 
   #answerMetrics(worker: Worker, { id }: MetricsQuestion): void {
-    this.#metrics.clusterMetrics().then(
-      (text) => worker.send({ type: 'metrics', id, text } satisfies MetricsAnswer),
-      (error: unknown) => this.#log.warn({ err: error }, 'metrics of the workers could not be gathered'),
-    );
+    const answer = (text: string | null) => {
+      // The worker may be gone by now, which is no concern of ours.
+      worker.send({ type: 'metrics', id, text } satisfies MetricsAnswer, () => {});
+    };
+    this.#metrics.clusterMetrics().then(answer, () => answer(null));
   }
 }
 
-/** The worker's side: metrics of all workers, asked of the primary. */
-export function clusterMetrics(): () => Promise<string> {
+/** The worker's side: metrics of all workers, asked of the primary; its own where not all can be had. */
+export function clusterMetrics(): (own: Registry) => Promise<string> {
   let asked = 0;
-  return () => {
+  return (own) => {
     const id = asked++;
     return new Promise((done) => {
       const hear = (message: MetricsAnswer) => {
         if (message.type !== 'metrics' || message.id !== id) return;
         process.off('message', hear);
-        done(message.text);
+        done(message.text ?? own.metrics());
       };
       process.on('message', hear);
       process.send!({ type: 'metrics', id } satisfies MetricsQuestion);

@@ -28,10 +28,30 @@ export async function openLog(level: string, pretty: boolean): Promise<LogOutput
   return { log: pino(options, out), flush: () => out.flushSync() };
 }
 
-/** What the log says of an error: its text, stack and causes, without the properties that drivers add, which may quote values. */
+const SQLSTATE = /^[0-9A-Z]{5}$/;
+
+/**
+ * What the log says of an error: its text, stack and causes, without the properties that drivers add. Of what PostgreSQL answered only code, table and
+ * constraint: its text, and MikroORM's around it, quote statements and their values.
+ */
 export function errorSummary(error: unknown): object {
   if (!(error instanceof Error)) return { message: typeof error };
-  const code = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {};
+  const code: { code?: string } = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {};
+  if (SQLSTATE.test(code.code ?? ''))
+    return { name: error.name, ...code, ...sqlContext(error), stack: framesOf(error) };
   const cause = error.cause === undefined ? {} : { cause: errorSummary(error.cause) };
   return { name: error.name, message: error.message, ...code, stack: error.stack, ...cause };
+}
+
+function sqlContext(error: Error): object {
+  const context = error as { table?: unknown; constraint?: unknown };
+  return { table: context.table, constraint: context.constraint };
+}
+
+/** The stack without the message at its head. */
+function framesOf({ stack = '' }: Error): string {
+  return stack
+    .split('\n')
+    .filter((line) => /^ +at /.test(line))
+    .join('\n');
 }

@@ -1,6 +1,16 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { arch, platform, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -87,20 +97,24 @@ class Server {
     );
   }
 
-  /** Makes the database files where there are none. Answers the superuser's password. */
+  /** Makes the database files where there are none: beside their place, and moved there when whole. Answers the superuser's password. */
   async create(passwordFile: string): Promise<string> {
-    if (existsSync(join(this.#dir, 'PG_VERSION')) && existsSync(passwordFile))
-      return readFileSync(passwordFile, 'utf8').trim();
-    const password = randomBytes(24).toString('base64url');
-    mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
-    const forInitdb = `${this.#dir}.initdb`;
-    writeFileSync(forInitdb, password, { mode: 0o600 });
-    if ('uid' in this.#account) {
-      chownSync(this.#dir, this.#account.uid, this.#account.gid);
-      chownSync(forInitdb, this.#account.uid, this.#account.gid);
+    if (existsSync(passwordFile) && existsSync(this.#dir)) return readFileSync(passwordFile, 'utf8').trim();
+    if (existsSync(this.#dir)) {
+      throw new StartError(
+        `${this.#dir} holds a database, but its password is missing: ${passwordFile}. Restore that file from a backup.`,
+      );
     }
+    const password = randomBytes(24).toString('base64url');
+    const unfinished = `${this.#dir}.new`;
+    const forInitdb = `${this.#dir}.initdb`;
+    rmSync(unfinished, { recursive: true, force: true });
+    mkdirSync(unfinished, { mode: 0o700 });
+    writeFileSync(forInitdb, password, { mode: 0o600 });
+    for (const path of [unfinished, forInitdb])
+      if ('uid' in this.#account) chownSync(path, this.#account.uid, this.#account.gid);
     const ran = await this.#run(this.#binaries.initdb, [
-      `--pgdata=${this.#dir}`,
+      `--pgdata=${unfinished}`,
       '--username=postgres',
       '--auth=scram-sha-256',
       `--pwfile=${forInitdb}`,
@@ -111,10 +125,11 @@ class Server {
     rmSync(forInitdb, { force: true });
     if (ran.code !== 0) {
       throw new StartError(
-        `The database files could not be made in ${this.#dir}:\n  ${ran.output.trim()}\n  The user that PostgreSQL runs as must be able to enter every folder above; LATCHKEY_DATA_DIR chooses another.`,
+        `The database files could not be made in ${unfinished}:\n  ${ran.output.trim()}\n  The user that PostgreSQL runs as must be able to enter every folder above; LATCHKEY_DATA_DIR chooses another.`,
       );
     }
     writeFileSync(passwordFile, password, { mode: 0o600 });
+    renameSync(unfinished, this.#dir);
     return password;
   }
 
@@ -129,6 +144,8 @@ class Server {
       '-c listen_addresses=127.0.0.1',
       "-c unix_socket_directories=''",
       '-c max_connections=300',
+      // Statements hold values: a failed one is not to be written into the server's log.
+      '-c log_min_error_statement=panic',
     ].join(' ');
     const ran = await this.#run(this.#binaries.pg_ctl, [
       'start',

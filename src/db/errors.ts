@@ -20,7 +20,12 @@ const UNAVAILABLE_TEXTS =
 export function isDatabaseUnavailable(error: unknown): boolean {
   for (let at: unknown = error; at instanceof Error; at = at.cause) {
     const code = 'code' in at && typeof at.code === 'string' ? at.code : '';
-    if (UNAVAILABLE_CODES.has(code) || code.startsWith('08') || UNAVAILABLE_TEXTS.test(at.message)) return true;
+    if (
+      UNAVAILABLE_CODES.has(code) ||
+      (code.startsWith('08') && code !== '08P01') ||
+      UNAVAILABLE_TEXTS.test(at.message)
+    )
+      return true;
     if (at instanceof AggregateError && at.errors.some(isDatabaseUnavailable)) return true;
   }
   return false;

@@ -24,6 +24,8 @@ export type App = {
   pool: Pool;
   keyring: Keyring;
   pageTokens: PageTokens;
+  /** Hides what requests said in the hashes that are kept of them. */
+  requestHashKey: Buffer;
   /** Null where no issuer is configured. */
   identityProvider: IdentityProvider | null;
   caches: Caches;

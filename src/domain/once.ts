@@ -1,6 +1,6 @@
+import { createHmac } from 'node:crypto';
 import { LatchkeyError } from '../base/error.ts';
 import { sameHash } from '../crypto/constant-time.ts';
-import { sha256 } from '../crypto/keyring.ts';
 import type { Em } from '../db/transaction.ts';
 import { RequestMemo } from '../model/request-memo.ts';
 import type { Call } from './call.ts';
@@ -13,7 +13,7 @@ export type Once = {
   method: string;
   /** The caller's id for the request; empty: not repeatable. */
   requestId: string;
-  /** What the request says, without its secrets' text in the clear: it is hashed. */
+  /** What the request says. A keyed hash of it is kept, so that not even a weak secret in it can be guessed. */
   content: string;
 };
 
@@ -33,7 +33,7 @@ export async function once<T>(
   const { tenantId, kind, id: actorId, userId } = call.principal;
   const now = call.app.clock.now();
   const key = { tenantId, caller: `${kind} ${actorId} ${userId ?? ''}`, method, requestId };
-  const hash = sha256(content);
+  const hash = createHmac('sha256', call.app.requestHashKey).update(content).digest();
   await em.execute('delete from latchkey.request_memo where tenant_id = ? and create_time < ?', [
     tenantId,
     new Date(now - REMEMBERED_MS),

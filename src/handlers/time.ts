@@ -1,9 +1,19 @@
 import { type Timestamp, timestampDate, timestampFromDate } from '@bufbuild/protobuf/wkt';
+import { fieldInvalid } from '../base/error.ts';
+
+/** 9999-12-31T23:59:59Z, the last time that a Timestamp may say. */
+const LAST_SECOND = 253_402_300_799n;
 
 export function toTimestamp(date: Date | null): Timestamp | undefined {
   return date ? timestampFromDate(date) : undefined;
 }
 
-export function fromTimestamp(timestamp: Timestamp | undefined): Date | null {
-  return timestamp ? timestampDate(timestamp) : null;
+/** Fails with FIELD_INVALID where the time is before the epoch or beyond the year 9999. */
+export function fromTimestamp(timestamp: Timestamp | undefined, field = 'expire_time'): Date | null {
+  if (!timestamp) return null;
+  const { seconds, nanos } = timestamp;
+  if (seconds < 0n || seconds > LAST_SECOND || nanos < 0 || nanos > 999_999_999) {
+    throw fieldInvalid(field, 'is not a time between 1970 and 9999');
+  }
+  return timestampDate(timestamp);
 }

@@ -25,6 +25,8 @@ export class ReadAuditWriter implements ReadAudit {
   readonly #log: Log;
   readonly #metrics: Metrics;
   #entries: ReadEntry[] = [];
+  /** Being written. Tried again as it is, so that the database knows it from its first entry. */
+  #batch: ReadEntry[] = [];
   #failing = false;
   #flushing: Promise<void> | null = null;
   #timer: NodeJS.Timeout | undefined;
@@ -70,19 +72,18 @@ export class ReadAuditWriter implements ReadAudit {
       this.#timer = undefined;
       this.#flushing ??= this.#flush().finally(() => {
         this.#flushing = null;
-        if (this.#entries.length > 0 || this.#used.size > 0) this.#schedule();
+        if (this.#failing || this.#entries.length > 0 || this.#used.size > 0) this.#schedule();
       });
     }, FLUSH_MS);
   }
 
   async #flush(): Promise<void> {
     try {
-      while (this.#entries.length > 0) {
-        const batch = this.#entries.slice(0, BATCH_ENTRIES);
-        await this.#write(batch);
-        this.#entries.splice(0, batch.length);
+      while (this.#batch.length > 0 || this.#entries.length > 0) {
+        if (this.#batch.length === 0) this.#batch = this.#entries.splice(0, BATCH_ENTRIES);
+        await this.#write(this.#batch);
+        this.#batch = [];
       }
-      await this.#writeUsed();
       this.#failing = false;
     } catch (error) {
       this.#failing = true;
@@ -92,10 +93,11 @@ export class ReadAuditWriter implements ReadAudit {
         'audit entries of reads cannot be written; secrets are not handed out until they can',
       );
     }
-    this.#metrics.auditBuffered.set(this.#entries.length);
+    this.#metrics.auditBuffered.set(this.#batch.length + this.#entries.length);
+    await this.#writeUsed();
   }
 
-  /** One statement for all tenants; writing an entry twice leaves one, so a batch whose outcome is unknown is written again. */
+  /** One statement for all tenants. A batch whose outcome is unknown is written again, and is there once. */
   async #write(entries: readonly ReadEntry[]): Promise<void> {
     const byTenant = Map.groupBy(entries, (entry) => entry.tenantId);
     const batches = [...byTenant.values()].map((batch) => JSON.stringify(batch));
@@ -105,7 +107,13 @@ export class ReadAuditWriter implements ReadAudit {
   async #writeUsed(): Promise<void> {
     const used = this.#used;
     this.#used = new Map();
-    for (const [tenantId, ids] of used) await hot(this.#pool, 'markUsed', [tenantId, [...ids], new Date()]);
+    for (const [tenantId, ids] of used) {
+      await hot(this.#pool, 'markUsed', [tenantId, [...ids], new Date()]).catch((error: unknown) => {
+        // A mark that is lost is made again at the next use.
+        for (const id of ids) this.#usedAt.delete(`${tenantId} ${id}`);
+        this.#log.warn({ err: error }, 'the use of connections was not noted');
+      });
+    }
   }
 }
 

@@ -29,6 +29,8 @@ type Response = Parameters<typeof universalResponseToNodeResponse>[1];
 
 /** Network address of the caller, put in before the library sees the request. */
 const addressKey = createContextKey<string>('');
+/** Stops reading what is left of the request. */
+const stopReadingKey = createContextKey<() => void>(() => {});
 /** The call, once the pipeline has admitted it. */
 const exchangeKey = createContextKey<Exchange | null>(null);
 
@@ -57,7 +59,9 @@ export function createConnectHandler(config: Config, pipeline: Pipeline, methods
       Array.isArray(forwarded) ? forwarded.join(',') : forwarded,
       config.trustedProxies,
     );
-    const contextValues = createContextValues().set(addressKey, address);
+    const contextValues = createContextValues()
+      .set(addressKey, address)
+      .set(stopReadingKey, () => request.destroy());
     const universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
     // A body that is refused half-way is read to its end, or the next request on the connection would wait behind it for ever.
     const body = request.iterator({ destroyOnReturn: false });
@@ -105,9 +109,18 @@ async function gate(pipeline: Pipeline, methods: ReadonlyMap<string, Method>, co
     const exchange = await pipeline.admit(incoming);
     context.responseHeader.set('x-request-id', exchange.requestId);
     context.values.set(exchangeKey, exchange);
-    context.signal.addEventListener('abort', () => exchange.interrupt(interruption(context.signal.reason)), {
-      once: true,
-    });
+    const { parked } = exchange;
+    exchange.parked = (error) => {
+      parked?.(error);
+      context.values.get(stopReadingKey)();
+    };
+    const interrupt = () => {
+      const error = interruption(context.signal.reason);
+      if (error) exchange.interrupt(error);
+    };
+    context.signal.addEventListener('abort', interrupt, { once: true });
+    // It may have happened while the caller was being authenticated.
+    if (context.signal.aborted) interrupt();
   } catch (error) {
     if (error instanceof Refused) {
       context.responseHeader.set('x-request-id', error.exchange.requestId);
@@ -135,9 +148,11 @@ function exchangeOf(context: HandlerContext): Exchange {
   return context.values.get(exchangeKey)!;
 }
 
-function interruption(reason: unknown): LatchkeyError {
-  const deadline = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
-  return new LatchkeyError(deadline ? 'DEADLINE_EXCEEDED' : 'CANCELLED');
+/** What ends a call from outside; null where the library ends it for a fault of its message, which gets an error of its own. */
+function interruption(reason: unknown): LatchkeyError | null {
+  const code = reason instanceof ConnectError ? reason.code : Code.Canceled;
+  if (code === Code.DeadlineExceeded) return new LatchkeyError('DEADLINE_EXCEEDED');
+  return code === Code.Canceled || code === Code.Aborted ? new LatchkeyError('CANCELLED') : null;
 }
 
 /** What the library refuses: unreadable messages, unknown encodings, bodies too large. */

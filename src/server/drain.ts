@@ -1,7 +1,7 @@
-import type { Http2SecureServer, ServerHttp2Session } from 'node:http2';
 import type { Server as GrpcServer } from '@grpc/grpc-js';
 import type { Health } from './health.ts';
 import type { HttpServer } from './http.ts';
+import { closeSessions } from './http2-sessions.ts';
 import type { Pipeline } from './pipeline/pipeline.ts';
 
 /** How long answers that are written may take to leave once no call is under way. */
@@ -29,20 +29,8 @@ export async function drainServers({ grpc, http, pipeline, health, graceMs }: Se
 }
 
 function closeHttp(http: HttpServer): Promise<void> {
-  for (const session of sessions.get(http as Http2SecureServer) ?? []) session.close();
+  closeSessions(http);
   return new Promise((done) => http.close(() => done()));
-}
-
-const sessions = new WeakMap<Http2SecureServer, Set<ServerHttp2Session>>();
-
-/** HTTP/2 sessions do not end with their server: they are kept to be closed with it. */
-export function trackSessions(server: Http2SecureServer): void {
-  const open = new Set<ServerHttp2Session>();
-  sessions.set(server, open);
-  server.on('session', (session) => {
-    open.add(session);
-    session.on('close', () => open.delete(session));
-  });
 }
 
 /** Whether the work ended in time. */

@@ -138,6 +138,7 @@ function stream(config: Config, pipeline: Pipeline, method: Method): handleServe
 
 function drained(call: ServerWritableStream<Buffer, Buffer>, { signal }: Exchange): Promise<void> {
   return new Promise((done) => {
+    if (signal.aborted) done();
     call.once('drain', done);
     signal.addEventListener('abort', () => done(), { once: true });
   });
@@ -148,10 +149,13 @@ async function admit(config: Config, pipeline: Pipeline, method: Method, call: C
   const forwarded = config.trustedProxies > 0 ? header('x-forwarded-for') : undefined;
   const address = callerAddress(hostOf(call.getPeer()), forwarded, config.trustedProxies);
   const exchange = await pipeline.admit({ method, transport: 'grpc', header, address });
-  (call as EventEmitter).on('cancelled', () => {
+  const interrupt = () => {
     if (!exchange.finished)
       exchange.interrupt(new LatchkeyError(deadlinePassed(call) ? 'DEADLINE_EXCEEDED' : 'CANCELLED'));
-  });
+  };
+  (call as EventEmitter).on('cancelled', interrupt);
+  // It may have happened while the caller was being authenticated.
+  if (call.cancelled) interrupt();
   return exchange;
 }
 

@@ -7,8 +7,8 @@ import { StartError } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config.ts';
 import type { createConnectHandler } from './connect.ts';
-import { trackSessions } from './drain.ts';
 import type { Health } from './health.ts';
+import { trackSessions } from './http2-sessions.ts';
 
 const MAX_HEADER_BYTES = 32 * 1024;
 const HEADERS_MS = 10_000;

@@ -27,6 +27,7 @@ describeRpc('AccessService', ({ as, server, transport, tenant, operator }) => {
       'connection:update',
       'secret:manage',
       'secret:read',
+      'secret:use',
     ]);
     expect(me.ownPermissions).toContain('credential:read');
     const again = await (await as('resource_manager', { subject: 'mira' })).access.getMe({});
@@ -148,6 +149,21 @@ describeRpc('AccessService', ({ as, server, transport, tenant, operator }) => {
         )
       ).fields,
     ).toEqual(['expire_time']);
+  });
+
+  it('lets only an administrator make another, and a key of projects end only such', async () => {
+    const { access } = await as('admin');
+    const { permissions } = await access.getMe({});
+    const all = await access.createApiKey({ displayName: 'all but in name', scopes: permissions });
+    const nearly = server().clients(transport, { 'x-api-key': all.secret });
+    expect((await failureOf(nearly.access.createApiKey({ displayName: 'x', scopes: ['*'] }))).metadata.permission).toBe(
+      '*',
+    );
+    const limited = await access.createApiKey({ displayName: 'of p', scopes: ['*'], projectIds: ['p'] });
+    const key = server().clients(transport, { 'x-api-key': limited.secret });
+    expect((await failureOf(key.audit.listAuditEntries({}))).metadata.permission).toBe('audit:read');
+    expect((await failureOf(key.access.revokeApiKey({ apiKeyId: all.apiKey!.id }))).reason).toBe('API_KEY_NOT_FOUND');
+    expect((await key.access.revokeApiKey({ apiKeyId: limited.apiKey!.id })).apiKey?.revokeTime).toBeDefined();
   });
 
   it('refuses a key after its end', async () => {

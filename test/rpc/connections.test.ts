@@ -176,6 +176,23 @@ describeRpc('ConnectionService.CreateConnection', ({ as }) => {
     expect((await connections.listConnections({})).connections).toEqual([]);
   });
 
+  it('refuses text that cannot be stored, and times beyond the calendar, naming the field', async () => {
+    const { connections } = await as('admin');
+    const base = { name: 'x', credential: bearer('t') };
+    const cases: [Parameters<typeof connections.createConnection>[0], string][] = [
+      [{ ...base, providerAccountId: 'a\0b' }, 'provider_account_id'],
+      [{ ...base, labels: { entries: { 'k\0': 'v' } } }, 'labels.entries'],
+      [{ ...base, config: { deep: ['\0'] } }, 'config["deep"]["0"]'],
+      [{ ...base, credential: bearer('t\0') }, 'credential.bearer.token.value'],
+    ];
+    for (const [request, field] of cases) {
+      const failure = await failureOf(connections.createConnection(request));
+      expect(failure).toMatchObject({ code: 'InvalidArgument', reason: 'FIELD_INVALID' });
+      expect(failure.fields).toEqual([field]);
+    }
+    expect((await failureOf(connections.listConnections({ text: '\0' }))).fields).toEqual(['text']);
+  });
+
   it('lets a requestor make what they own, and nothing else', async () => {
     const { connections, access } = await as('requestor');
     const { user } = await access.getMe({});

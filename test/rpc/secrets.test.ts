@@ -162,6 +162,34 @@ describeRpc('SecretService', ({ as, server, tenant }) => {
     }
   });
 
+  it('lets nobody have a secret handed out by reference who may not use secrets', async () => {
+    const { secrets } = await as('admin');
+    await secrets.createSecret({ name: 'live', value: 'v' });
+    const { connections } = await as('requestor');
+    for (const name of ['live', 'absent']) {
+      const token = { source: { case: 'secretRef' as const, value: name } };
+      const create = connections.createConnection({
+        name: 'c',
+        credential: { kind: { case: 'bearer', value: { token } } },
+      });
+      expect(await failureOf(create)).toMatchObject({
+        reason: 'PERMISSION_MISSING',
+        metadata: { permission: 'secret:use' },
+      });
+    }
+  });
+
+  it('says so when what a repeated request made is gone', async () => {
+    const { secrets } = await as('admin');
+    const request = { name: 'gone', value: 'v', requestId: 'r' };
+    await secrets.createSecret(request);
+    await secrets.deleteSecret({ name: 'gone' });
+    expect(await failureOf(secrets.createSecret(request))).toMatchObject({
+      code: 'NotFound',
+      reason: 'SECRET_NOT_FOUND',
+    });
+  });
+
   it('names each invalid field', async () => {
     const { secrets } = await as('admin');
     const failure = await failureOf(secrets.createSecret({ name: 'not a name!', value: '' }));

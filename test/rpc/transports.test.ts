@@ -271,3 +271,34 @@ describe.each(TRANSPORTS)('Every transport: %s', (name) => {
     expect(metrics).toContain('grpc_server_handling_seconds_bucket');
   });
 });
+
+describe.each(TRANSPORTS)('A full server: %s', (name) => {
+  it('refuses more calls than it takes, at once and with a delay to wait, and serves again afterwards', async () => {
+    const release = Promise.withResolvers<void>();
+    const started = Promise.withResolvers<void>();
+    const waiting: EchoBehaviour = {
+      async unary() {
+        started.resolve();
+        await release.promise;
+        return {};
+      },
+    };
+    const full = await TestServer.start({
+      services: [...services, echoHandlers(echo, waiting)],
+      env: { MAX_IN_FLIGHT: '1' },
+    });
+    const transport = full.transport(name);
+    const first = unary(transport);
+    await started.promise;
+    expect(await failureOf(full.operator(name).access.getMe({}))).toMatchObject({
+      code: 'ResourceExhausted',
+      reason: 'OVERLOADED',
+      retryAfterMs: 1000,
+    });
+    expect((await fetch(`${full.httpUrl}/readyz`)).status).toBe(200);
+    release.resolve();
+    await first;
+    expect((await full.operator(name).access.getMe({})).tenantId).toBe('default');
+    await full.stop();
+  });
+});

@@ -108,7 +108,12 @@ describe('The settings', () => {
 describe('Permissions', () => {
   it('come from scopes', () => {
     expect(expandScopes(['*'])).toEqual(PERMISSIONS.filter((permission) => permission !== 'tenant:manage'));
-    expect(expandScopes(['secret:*', 'audit:read'])).toEqual(['secret:read', 'secret:manage', 'audit:read']);
+    expect(expandScopes(['secret:*', 'audit:read'])).toEqual([
+      'secret:read',
+      'secret:use',
+      'secret:manage',
+      'audit:read',
+    ]);
     expect(expandScopes(['tenant:*'])).toEqual([]);
     expect(expandScopes(['tenant:manage'])).toEqual(['tenant:manage']);
     expect(expandScopes(['nonsense'])).toEqual([]);

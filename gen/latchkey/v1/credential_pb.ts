@@ -38,7 +38,7 @@ export type SecretValue = Message<"latchkey.v1.SecretValue"> & {
     case: "value";
   } | {
     /**
-     * Name of a secret of the connection's project or, failing that, of the tenant. Fails with SECRET_MISSING where there is none.
+     * Name of a secret of the connection's project or, failing that, of the tenant. Takes the permission `secret:use`. Fails with SECRET_MISSING where there is none.
      *
      * @generated from field: string secret_ref = 2;
      */

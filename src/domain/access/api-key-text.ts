@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { sameHash } from '../../crypto/constant-time.ts';
+import { sha256 } from '../../crypto/keyring.ts';
+import type { App } from '../call.ts';
 
 const TEXT = /^lk_([0-9a-hjkmnp-tv-z]{26})_[A-Za-z0-9_-]{43}$/;
 
@@ -14,4 +17,9 @@ export function apiKeyText(id: string): string {
 export function apiKeyIdOf(text: string): string {
   const id = TEXT.exec(text)?.[1];
   return id ? `key_${id}` : ADMIN_KEY_ID;
+}
+
+/** Whether a text is the one of LATCHKEY_ADMIN_KEY, whatever else it looks like. */
+export function isAdminKey({ config }: App, text: string): boolean {
+  return config.adminKey !== '' && sameHash(sha256(config.adminKey), sha256(text));
 }

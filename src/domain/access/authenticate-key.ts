@@ -3,9 +3,9 @@ import { sameHash } from '../../crypto/constant-time.ts';
 import { sha256 } from '../../crypto/keyring.ts';
 import { hot } from '../../db/hot.ts';
 import type { App, Principal } from '../call.ts';
-import { apiKeyIdOf } from './api-key-text.ts';
-import type { Presented } from './authenticate.ts';
+import { ADMIN_KEY_ID, apiKeyIdOf, isAdminKey } from './api-key-text.ts';
 import { findUserId } from './find-user.ts';
+import type { Presented } from './presented.ts';
 import { principalOfKey } from './principal.ts';
 
 type Route = { tenant_id: string; hash: Buffer };
@@ -19,7 +19,7 @@ type KeyRow = {
 
 /** Who an API key is. Null where it is unknown, revoked or expired. */
 export async function authenticateKey(app: App, { credential, actsFor }: Presented): Promise<Principal | null> {
-  const id = apiKeyIdOf(credential);
+  const id = isAdminKey(app, credential) ? ADMIN_KEY_ID : apiKeyIdOf(credential);
   const routes = await hot<Route>(app.pool, 'routeApiKey', [id]);
   const presented = sha256(credential);
   const route = routes.find((candidate) => sameHash(candidate.hash, presented));

@@ -6,9 +6,9 @@ import { audit } from '../audit/audit.ts';
 import type { App, Principal } from '../call.ts';
 import { change } from '../change.ts';
 import { event } from '../events/event.ts';
-import type { Presented } from './authenticate.ts';
 import { ensureTenant } from './ensure-tenant.ts';
 import { ROLE_NAMES } from './permissions.ts';
+import type { Presented } from './presented.ts';
 import { principalOfUser, systemCall } from './principal.ts';
 
 /** A tenant's id, as CreateTenant takes it. */

@@ -1,16 +1,10 @@
 import { hash } from 'node:crypto';
 import { LatchkeyError } from '../../base/error.ts';
 import type { App, Principal } from '../call.ts';
+import { isAdminKey } from './api-key-text.ts';
 import { authenticateKey } from './authenticate-key.ts';
 import { authenticateToken } from './authenticate-token.ts';
-
-/** What a caller presents. */
-export type Presented = {
-  /** Of `authorization: Bearer` or `x-api-key`. */
-  credential: string;
-  /** Of `latchkey-user`: the user whom an API key acts for. */
-  actsFor: string | undefined;
-};
+import type { Presented } from './presented.ts';
 
 const JWT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$/;
 const LONGEST_CREDENTIAL = 16_384;
@@ -29,7 +23,9 @@ export function authenticate(app: App, presented: Presented): Principal | Promis
 async function verify(app: App, key: string, presented: Presented): Promise<Principal> {
   if (presented.credential.length > LONGEST_CREDENTIAL) throw new LatchkeyError('CREDENTIALS_INVALID');
   const principal = await app.caches.principals.get(key, () =>
-    JWT.test(presented.credential) ? authenticateToken(app, presented) : authenticateKey(app, presented),
+    JWT.test(presented.credential) && !isAdminKey(app, presented.credential)
+      ? authenticateToken(app, presented)
+      : authenticateKey(app, presented),
   );
   if (!principal) throw new LatchkeyError('CREDENTIALS_INVALID');
   return unlessExpired(app, principal);

@@ -32,7 +32,7 @@ export function createApiKey(call: Call, input: NewApiKey): Promise<CreatedApiKe
   const now = new Date(call.app.clock.now());
   if (input.expireTime && input.expireTime <= now) throw fieldInvalid('expire_time', 'must be in the future');
   const projectIds = projectsWithin(call, input.projectIds);
-  refuseMoreThanOwn(call, input.scopes);
+  refuseMoreThanOwn(call, input.scopes, projectIds);
   const within = callInTenantOf(call, input.tenantId);
   const { tenantId } = within.principal;
   const id = newId('key', now.getTime());
@@ -75,7 +75,7 @@ function tenantNotFound(tenantId: string): LatchkeyError {
 }
 
 /** A key may do no more than who makes it. */
-function refuseMoreThanOwn(call: Call, scopes: string[]): void {
+function refuseMoreThanOwn(call: Call, scopes: string[], projectIds: string[]): void {
   const wanted = expandScopes(scopes);
   if (wanted.length === 0) throw fieldInvalid('scopes', 'names no permission that exists');
   for (const scope of scopes)
@@ -83,11 +83,16 @@ function refuseMoreThanOwn(call: Call, scopes: string[]): void {
   if (scopes.includes('tenant:manage')) throw fieldInvalid('scopes', 'tenant:manage belongs to the operator');
   const missing = wanted.find((permission) => !call.principal.permissions.has(permission));
   if (missing) throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: missing } });
+  const administrates = scopes.includes('*') && projectIds.length === 0;
+  if (administrates && !call.principal.administrator) {
+    throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: '*' } });
+  }
 }
 
 function projectsWithin(call: Call, projectIds: string[]): string[] {
   const limit = call.principal.projectIds;
   if (!limit) return projectIds;
+  if (limit.length === 0) throw fieldInvalid('project_ids', 'the caller has no projects to give');
   const beyond = projectIds.find((project) => !limit.includes(project));
   if (beyond !== undefined) throw fieldInvalid('project_ids', 'names a project that is not the caller’s');
   return projectIds.length > 0 ? projectIds : [...limit];

@@ -6,6 +6,7 @@ export const PERMISSIONS = [
   'connection:delete',
   'credential:read',
   'secret:read',
+  'secret:use',
   'secret:manage',
   'audit:read',
   'user:read',

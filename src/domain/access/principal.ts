@@ -1,6 +1,8 @@
 import type { App, Call, Principal } from '../call.ts';
-import { expandScopes, permissionsOf, ROLES } from './permissions.ts';
+import { expandScopes, type Permission, permissionsOf, ROLES } from './permissions.ts';
 
+/** What concerns the whole tenant, and so no key that is limited to projects. */
+const ABOVE_PROJECTS: ReadonlySet<Permission> = new Set(['audit:read', 'user:read', 'role:manage']);
 const NEVER = Number.POSITIVE_INFINITY;
 
 type UserIdentity = { tenantId: string; id: string; roles: readonly string[] };
@@ -20,6 +22,7 @@ export function principalOfUser(
   expiresAt: number,
 ): Principal {
   const { all, own } = permissionsOf(user.roles);
+  const administrator = user.roles.includes('admin');
   return {
     tenantId: user.tenantId,
     kind: 'user',
@@ -27,8 +30,9 @@ export function principalOfUser(
     userId: user.id,
     permissions: all,
     ownPermissions: own,
-    projectIds,
-    administrator: user.roles.includes('admin'),
+    // Administrators are limited to no project.
+    projectIds: administrator ? null : projectIds,
+    administrator,
     expiresAt,
   };
 }
@@ -42,7 +46,7 @@ export function principalOfKey(key: KeyIdentity, actsFor: string | null): Princi
     kind: 'api_key',
     id: key.id,
     userId: actsFor,
-    permissions: new Set(expandScopes(scopes)),
+    permissions: new Set(expandScopes(scopes).filter((permission) => !projectIds || !ABOVE_PROJECTS.has(permission))),
     ownPermissions: new Set(actsFor ? ROLES.requestor.ownPermissions : []),
     projectIds,
     administrator: scopes.includes('*') && !projectIds && !actsFor,

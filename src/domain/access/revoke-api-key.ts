@@ -10,7 +10,8 @@ export function revokeApiKey(call: Call, id: string): Promise<ApiKey> {
   const { tenantId } = call.principal;
   return change(call, async (em) => {
     const apiKey = await em.findOne(ApiKey, { tenantId, id });
-    if (!apiKey) throw new LatchkeyError('API_KEY_NOT_FOUND', { metadata: { api_key_id: id } });
+    if (!apiKey || !concerns(call, apiKey))
+      throw new LatchkeyError('API_KEY_NOT_FOUND', { metadata: { api_key_id: id } });
     const before = apiKey.summary();
     if (!apiKey.revoke(new Date(call.app.clock.now()))) return apiKey;
     const resource = { type: 'api_key', id };
@@ -19,4 +20,10 @@ export function revokeApiKey(call: Call, id: string): Promise<ApiKey> {
     announce(em, { kind: 'api_key', tenantId, id });
     return apiKey;
   });
+}
+
+/** A caller who is limited to projects ends only keys that are limited to some of them. */
+function concerns({ principal }: Call, { projectIds }: ApiKey): boolean {
+  const limit = principal.projectIds;
+  return limit === null || (projectIds.length > 0 && projectIds.every((project) => limit.includes(project)));
 }

@@ -1,7 +1,9 @@
+import { LockMode } from '@mikro-orm/core';
 import type { Em } from '../../db/transaction.ts';
 import { Connection, type CredentialKind } from '../../model/connection.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
+import { event } from '../events/event.ts';
 
 type Slot = { id: string; projectId: string | null; ownerUserId: string | null; kind: CredentialKind };
 
@@ -12,18 +14,24 @@ export async function claimDefault(em: Em, call: Call, { id, projectId, ownerUse
   await em.execute('select pg_advisory_xact_lock(hashtextextended(?, 0))', [
     JSON.stringify([tenantId, projectId, ownerUserId, kind]),
   ]);
-  const holder = await em.findOne(Connection, {
-    tenantId,
-    projectId,
-    ownerUserId,
-    kind,
-    isDefault: true,
-    id: { $ne: id },
-  });
+  const holder = await em.findOne(
+    Connection,
+    {
+      tenantId,
+      projectId,
+      ownerUserId,
+      kind,
+      isDefault: true,
+      id: { $ne: id },
+    },
+    { lockMode: LockMode.PESSIMISTIC_WRITE },
+  );
   if (!holder) return;
   const before = holder.summary();
   holder.isDefault = false;
   holder.changed(new Date(call.app.clock.now()));
-  audit(em, call, 'connection_updated', { type: 'connection', id: holder.id }, { before, after: holder.summary() });
+  const resource = { type: 'connection', id: holder.id };
+  audit(em, call, 'connection_updated', resource, { before, after: holder.summary() });
+  event(em, call, 'connection.updated', { ...resource, generation: holder.version }, holder.summary());
   await em.flush();
 }

@@ -14,6 +14,7 @@ import { once } from '../once.ts';
 import { claimDefault } from './claim-default.ts';
 import { checkConnectionFields, flushNamed } from './connection-input.ts';
 import { type ConnectionView, viewOf } from './connection-view.ts';
+import { findConnection } from './find-connection.ts';
 import { type CredentialInput, storeCredential } from './store-credential.ts';
 
 export type NewConnection = {
@@ -72,13 +73,13 @@ export async function createConnection(
             seal(webhookSecretPlace(tenantId, id), Buffer.from(webhookSignatureSecret.reveal())),
         });
         await flushNamed(em, input.name);
-        await storeCredential(em, seal, connection, credential);
+        await storeCredential(em, call, seal, connection, credential);
         const resource = { type: 'connection', id };
         audit(em, call, 'connection_created', resource, { after: connection.summary() });
         event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());
         return viewOf(em, connection);
       },
-      repeat: async (made) => viewOf(em, await em.findOneOrFail(Connection, { tenantId, id: made })),
+      repeat: async (made) => viewOf(em, await findConnection(em, call, made, 'connection:create')),
     });
   });
 }

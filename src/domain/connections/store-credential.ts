@@ -6,6 +6,7 @@ import type { Connection, CredentialKind } from '../../model/connection.ts';
 import { Credential, credentialPlace } from '../../model/credential.ts';
 import { CredentialSecretRef } from '../../model/credential-secret-ref.ts';
 import type { JsonObject } from '../../model/json.ts';
+import type { Call } from '../call.ts';
 
 /** A secret field: its value, or the name of a stored secret. */
 export type SecretSource = { value: SecretText } | { secretRef: string };
@@ -18,9 +19,10 @@ export type CredentialInput = {
   expireTime: Date | null;
 };
 
-/** Stores the credential of a connection that is stored, in place of the one it had. Fails with SECRET_MISSING. */
+/** Stores the credential of a connection that is stored, in place of the one it had. Fails with SECRET_MISSING, PERMISSION_MISSING. */
 export async function storeCredential(
   em: Em,
+  call: Call,
   seal: Sealer,
   connection: Connection,
   input: CredentialInput,
@@ -40,10 +42,17 @@ export async function storeCredential(
   await em.nativeDelete(CredentialSecretRef, { tenantId, connectionId });
   for (const [field, source] of Object.entries(input.secrets)) {
     if (!('secretRef' in source)) continue;
+    refuseUnlessMayUseSecrets(call);
     const secretId = await resolve(em, connection, field, source.secretRef);
     em.create(CredentialSecretRef, { tenantId, connectionId, field, secretName: source.secretRef, secretId });
   }
   await em.flush();
+}
+
+/** Who makes a connection that refers to a secret can have its value handed out: that takes a permission of its own. */
+function refuseUnlessMayUseSecrets({ principal }: Call): void {
+  if (principal.permissions.has('secret:use')) return;
+  throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'secret:use' } });
 }
 
 /** The secret of that name in the connection's project or, failing that, of the whole tenant. */

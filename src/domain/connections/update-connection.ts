@@ -48,7 +48,7 @@ export async function updateConnection(
     }
     connection.changed(new Date(call.app.clock.now()));
     await flushNamed(em, connection.name);
-    if (credential) await storeCredential(em, seal, connection, credential);
+    if (credential) await storeCredential(em, call, seal, connection, credential);
     const resource = { type: 'connection', id };
     const replaced = { credential_replaced: credential !== undefined };
     audit(em, call, 'connection_updated', resource, { before, after: { ...connection.summary(), ...replaced } });

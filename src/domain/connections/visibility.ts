@@ -22,12 +22,22 @@ export function canSee(principal: Principal, permission: Permission, connection:
 export function seenBy(principal: Principal): Conditions {
   if (principal.administrator) return [];
   const shared = 'owner_user_id is null and project_id is null';
-  const own = { sql: 'owner_user_id = ?', params: [principal.userId ?? ''] };
+  const own = ownedBy(principal);
   if (!principal.permissions.has('connection:read')) return [{ sql: `(${shared}) or ${own.sql}`, params: own.params }];
   if (principal.projectIds === null) return [{ sql: `owner_user_id is null or ${own.sql}`, params: own.params }];
   const inProjects = oneOf('project_id', principal.projectIds);
   const sql = `(${shared}) or ${own.sql} or (owner_user_id is null and ${inProjects.sql})`;
   return [{ sql, params: [...own.params, ...inProjects.params] }];
+}
+
+function ownedBy({ kind, userId, projectIds }: Principal): Conditions[number] {
+  const own = { sql: 'owner_user_id = ?', params: [userId ?? ''] };
+  if (kind !== 'api_key' || projectIds === null) return own;
+  const inProjects = oneOf('project_id', projectIds);
+  return {
+    sql: `(${own.sql} and (project_id is null or ${inProjects.sql}))`,
+    params: [...own.params, ...inProjects.params],
+  };
 }
 
 /**
@@ -46,6 +56,8 @@ export function connectionNotFound(id: string): LatchkeyError {
   return new LatchkeyError('CONNECTION_NOT_FOUND', { metadata: { connection_id: id } });
 }
 
-function isOwn(principal: Principal, { ownerUserId }: Owned): boolean {
-  return ownerUserId !== null && ownerUserId === principal.userId;
+/** A key that acts for a user stays within its projects. */
+function isOwn(principal: Principal, { ownerUserId, projectId }: Owned): boolean {
+  if (ownerUserId === null || ownerUserId !== principal.userId) return false;
+  return principal.kind !== 'api_key' || projectAllowed(principal, projectId);
 }

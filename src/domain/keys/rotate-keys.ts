@@ -3,6 +3,7 @@ import { StartError } from '../../base/error.ts';
 import { newId } from '../../base/id.ts';
 import { ACTIVE_KEY_MS, type Keyring } from '../../crypto/keyring.ts';
 import type { MasterKeys } from '../../crypto/master-keys.ts';
+import { IntegrityError } from '../../crypto/sealed-value.ts';
 import { hot } from '../../db/hot.ts';
 import { rewrapInstallation } from '../../db/installation.ts';
 import type { Orm } from '../../db/orm.ts';
@@ -23,21 +24,30 @@ export type RotationTools = {
   pause: (ms: number) => Promise<void>;
 };
 
-export type RotationReport = { tenants: number; dataKeys: number; values: number };
+export type RotationReport = {
+  tenants: number;
+  dataKeys: number;
+  values: number;
+  /** Values that do not open, and so stay as they are: altered, or moved from elsewhere. */
+  broken: string[];
+};
 
 const TENANTS_READ = 1_000;
 const VALUES_LOCKED = 200;
 const ASK_MS = 1_000;
 
 /**
- * Puts the current master key in force while calls go on: wraps every data key with it, gives each tenant a new data key, seals every value with that,
- * and last the installation, after which no process starts without the key.
+ * Puts the current master key in force while calls go on: first for the installation, so that no process starts any more without it, then for every
+ * data key; gives each tenant a new data key, and seals every value with that.
  * Throws StartError while a replica lives that does not know the key: nothing that it could not open was written then.
  */
 export async function rotateKeys(tools: RotationTools): Promise<RotationReport> {
   const { progress, pause, keyring } = tools;
   await awaitReplicas(tools);
-  const report = { tenants: 0, dataKeys: 0, values: 0 };
+  await putInForce(tools);
+  // One that started meanwhile and saw the old key in force finds out at its next heartbeat, and ends.
+  await awaitReplicas(tools);
+  const report: RotationReport = { tenants: 0, dataKeys: 0, values: 0, broken: [] };
   for await (const tenantId of tenantIds(tools.pool)) {
     report.tenants += 1;
     report.dataKeys += await rewrapDataKeys(tools, tenantId);
@@ -46,9 +56,12 @@ export async function rotateKeys(tools: RotationTools): Promise<RotationReport> 
   progress(`${report.tenants} tenants have a new data key; ${report.dataKeys} older ones are wrapped anew`);
   // Until then a replica may seal with a data key that it still holds as the tenant's current one.
   await pause(2 * ACTIVE_KEY_MS);
-  for await (const tenantId of tenantIds(tools.pool)) report.values += await resealTenant(tools, tenantId);
+  for await (const tenantId of tenantIds(tools.pool)) {
+    // A data key that was on its way while the replicas learnt the new master key.
+    report.dataKeys += await rewrapDataKeys(tools, tenantId);
+    report.values += await resealTenant(tools, tenantId, report.broken);
+  }
   progress(`${report.values} values are sealed anew`);
-  await complete(tools);
   return report;
 }
 
@@ -98,13 +111,14 @@ async function rewrapDataKeys({ orm, keyring, masterKeys }: RotationTools, tenan
   });
 }
 
-async function resealTenant(tools: RotationTools, tenantId: string): Promise<number> {
+async function resealTenant(tools: RotationTools, tenantId: string, broken: string[]): Promise<number> {
   let values = 0;
   for (const column of SEALED_COLUMNS) {
-    for (;;) {
-      const batch = await resealBatch(tools, tenantId, column);
-      if (batch === 0) break;
-      values += batch;
+    for (let after: string | null = ''; after !== null; ) {
+      const batch = await resealBatch(tools, tenantId, column, after);
+      values += batch.values;
+      broken.push(...batch.broken);
+      after = batch.last;
     }
   }
   if (values > 0) await inTenant(tools.orm, tenantId, (em) => recordRotation(em, tenantId));
@@ -112,33 +126,46 @@ async function resealTenant(tools: RotationTools, tenantId: string): Promise<num
 }
 
 type ValueRow = { id: string; generation: number; value: Buffer };
+type Batch = { values: number; broken: string[]; last: string | null };
 
-/** Seals some values that are sealed with a data key other than the tenant's current one. */
+/** Seals some values after an id that are sealed with a data key other than the tenant's current one; in order of id, as all who lock several rows do. */
 async function resealBatch(
   { orm, keyring }: RotationTools,
   tenantId: string,
-  { table, column, id, generation, place }: SealedColumn,
-): Promise<number> {
+  column: SealedColumn,
+  after: string,
+): Promise<Batch> {
+  const { table, column: name, id, generation, place } = column;
   const seal = await keyring.sealer(tenantId);
   return inTenant(orm, tenantId, async (em) => {
     const rows = await em.execute<ValueRow[]>(
-      `select ${id} as id, ${generation} as generation, ${column} as value from latchkey.${table}
-       where tenant_id = ? and 'dk_' || encode(substring(${column} from 2 for 16), 'hex') <>
+      `select ${id} as id, ${generation} as generation, ${name} as value from latchkey.${table}
+       where tenant_id = ? and ${id} > ? and 'dk_' || encode(substring(${name} from 2 for 16), 'hex') <>
          (select id from latchkey.data_key where tenant_id = ? and active)
-       limit ${VALUES_LOCKED} for update`,
-      [tenantId, tenantId],
+       order by ${id} limit ${VALUES_LOCKED} for update`,
+      [tenantId, after, tenantId],
     );
+    const broken: string[] = [];
     for (const row of rows) {
       const where = place(tenantId, row.id, row.generation);
-      const plaintext = await keyring.open(where, row.value);
-      await em.execute(`update latchkey.${table} set ${column} = ? where tenant_id = ? and ${id} = ?`, [
+      const plaintext = await keyring.open(where, row.value).catch((error: unknown) => {
+        if (!(error instanceof IntegrityError)) throw error;
+        broken.push(`${table}.${name} of ${row.id}`);
+        return null;
+      });
+      if (!plaintext) continue;
+      await em.execute(`update latchkey.${table} set ${name} = ? where tenant_id = ? and ${id} = ?`, [
         seal(where, plaintext),
         tenantId,
         row.id,
       ]);
       plaintext.fill(0);
     }
-    return rows.length;
+    return {
+      values: rows.length - broken.length,
+      broken,
+      last: rows.length === VALUES_LOCKED ? rows.at(-1)!.id : null,
+    };
   });
 }
 
@@ -157,18 +184,17 @@ async function recordRotation(em: Em, tenantId: string): Promise<void> {
   });
 }
 
-/** Makes the rotation final, unless a replica without the key appeared meanwhile. */
-async function complete(tools: RotationTools): Promise<void> {
-  const { pool, masterKeys } = tools;
+/** From here on no process starts without the key. Throws StartError where a replica without it appeared meanwhile. */
+async function putInForce({ pool, masterKeys }: RotationTools): Promise<void> {
   const client = await pool.connect();
   try {
     await client.query('begin');
+    await rewrapInstallation(client, masterKeys);
     const without = await replicasWithout(pool, masterKeys.current.name);
     if (without.length > 0)
       throw new StartError(
         `Replicas without the new key appeared meanwhile: ${without.join(', ')}. Rotate again when they are gone.`,
       );
-    await rewrapInstallation(client, masterKeys);
     await client.query('commit');
   } catch (error) {
     await client.query('rollback');
@@ -176,6 +202,4 @@ async function complete(tools: RotationTools): Promise<void> {
   } finally {
     client.release();
   }
-  // A data key that was on its way while the replicas learnt the new master key.
-  for await (const tenantId of tenantIds(pool)) await rewrapDataKeys(tools, tenantId);
 }

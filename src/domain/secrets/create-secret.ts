@@ -48,7 +48,11 @@ export async function createSecret(call: Call, input: NewSecret): Promise<Secret
         event(em, call, 'secret.created', { ...resource, generation: 1 }, { name });
         return secret;
       },
-      repeat: (made) => em.findOneOrFail(Secret, { tenantId, id: made }),
+      async repeat(made) {
+        const secret = await em.findOne(Secret, { tenantId, id: made });
+        if (!secret) throw new LatchkeyError('SECRET_NOT_FOUND', { metadata: { name } });
+        return secret;
+      },
     }),
   );
 }

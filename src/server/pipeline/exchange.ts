@@ -22,6 +22,8 @@ export class Exchange {
   #abort: AbortController | null = null;
   #interruption: LatchkeyError | null = null;
   principal: Principal | null = null;
+  /** Told of an interruption while nothing is at work for the call: its message is still to come. */
+  parked: ((error: LatchkeyError) => void) | null = null;
   /** What the call is ended with from outside: its deadline, its caller's leaving, the server's stopping. */
   #interrupt: ((error: LatchkeyError) => void) | null = null;
   /** Its message was read and its handler is, or was, at work. */
@@ -47,6 +49,7 @@ export class Exchange {
     this.#interruption = error;
     this.#abort?.abort(error);
     this.#interrupt?.(error);
+    if (!this.running) this.parked?.(error);
   }
 
   /** Waits for work, or for an interruption if that comes first; the work then goes on by itself, and sees the signal. */
@@ -56,6 +59,11 @@ export class Exchange {
       this.#interrupt = fail;
       work.then(done, fail);
     });
+  }
+
+  /** What it was interrupted with, if it was. */
+  get interruption(): LatchkeyError | null {
+    return this.#interruption;
   }
 
   /** The context of the verb. */

@@ -56,6 +56,7 @@ export class Pipeline {
       const authenticating = authenticate(this.#app, exchange);
       if (authenticating) await exchange.race(authenticating);
       authorise(exchange);
+      exchange.parked = (error) => this.fail(exchange, error, null);
       return exchange;
     } catch (error) {
       throw new Refused(exchange, this.fail(exchange, error, null));
@@ -128,8 +129,8 @@ export class Pipeline {
     for (const exchange of this.#inFlight) {
       // In order of their start.
       if (exchange.startedAt > startedBefore) return;
-      if (exchange.incoming.method.labels.grpc_type === 'unary')
-        exchange.interrupt(new LatchkeyError('DEADLINE_EXCEEDED'));
+      const bounded = exchange.incoming.method.labels.grpc_type === 'unary' || !exchange.running;
+      if (bounded) exchange.interrupt(new LatchkeyError('DEADLINE_EXCEEDED'));
     }
   }
 
@@ -140,7 +141,9 @@ export class Pipeline {
     this.#app.metrics.inFlight.set(this.#inFlight.size);
   }
 
+  /** Nothing is begun for a call that was interrupted before. */
   #read(exchange: Exchange, decode: Decode): Message {
+    if (exchange.interruption) throw exchange.interruption;
     exchange.running = true;
     const request = decode();
     validate(exchange.incoming.method, request);

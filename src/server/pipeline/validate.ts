@@ -16,6 +16,12 @@ const validator = createValidator({
 
 /** Fails with FIELD_INVALID, naming each field that breaks its rules. */
 export function validate({ desc }: Method, request: Message): void {
+  const unstorable = unstorableText(request, '');
+  if (unstorable !== null) {
+    throw new LatchkeyError('FIELD_INVALID', {
+      fields: [{ field: unstorable, description: 'holds a NUL or half a surrogate pair' }],
+    });
+  }
   const result = validator.validate(desc.input, request);
   if (result.kind === 'valid') return;
   if (result.kind === 'error') throw result.error;
@@ -69,4 +75,24 @@ function refuseUnknown(rules: Message, where: string): void {
 
 function isOneofValue(value: unknown): value is { case: string; value: unknown } {
   return typeof value === 'object' && value !== null && 'case' in value && 'value' in value;
+}
+
+/** Path of a text that PostgreSQL cannot store, in messages, lists, maps and JSON alike; null where there is none. */
+function unstorableText(value: unknown, path: string): string | null {
+  if (typeof value === 'string') return value.includes('\0') || !value.isWellFormed() ? path : null;
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return null;
+  const isMessage = '$typeName' in value;
+  for (const [key, part] of Object.entries(value)) {
+    if (key === '$typeName') continue;
+    const oneof = isMessage && isOneofValue(part) ? part : null;
+    const name = snakeCase(oneof?.case ?? key);
+    const at = isMessage ? `${path}${path && '.'}${name}` : `${path}[${JSON.stringify(key)}]`;
+    const found = unstorableText(key, path) ?? unstorableText(oneof ? oneof.value : part, at);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+function snakeCase(localName: string): string {
+  return localName.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

@@ -1,0 +1,120 @@
+import { randomInt } from 'node:crypto';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { newId } from '../../src/base/id.ts';
+import { bearer } from '../harness/credentials.ts';
+import { failureOf } from '../harness/errors.ts';
+import { type Clients, TestServer } from '../harness/server.ts';
+
+const ATTEMPTS = 100_000;
+const AT_ONCE = 64;
+
+let server: TestServer;
+beforeAll(async () => {
+  server = await TestServer.start({ env: { LOG_LEVEL: 'silent', AUDIT_READS: 'off' } });
+});
+afterAll(() => server.stop());
+
+/** Every method that takes an id. */
+const ACTS: {
+  name: string;
+  kind: 'conn' | 'key' | 'user' | 'sec';
+  act: (clients: Clients, id: string) => Promise<unknown>;
+}[] = [
+  {
+    name: 'GetConnection',
+    kind: 'conn',
+    act: ({ connections }, connectionId) => connections.getConnection({ connectionId }),
+  },
+  {
+    name: 'UpdateConnection',
+    kind: 'conn',
+    act: ({ connections }, connectionId) => connections.updateConnection({ connectionId, displayName: 'taken over' }),
+  },
+  {
+    name: 'DeleteConnection',
+    kind: 'conn',
+    act: ({ connections }, connectionId) => connections.deleteConnection({ connectionId }),
+  },
+  {
+    name: 'EnableConnection',
+    kind: 'conn',
+    act: ({ connections }, connectionId) => connections.enableConnection({ connectionId }),
+  },
+  {
+    name: 'DisableConnection',
+    kind: 'conn',
+    act: ({ connections }, connectionId) => connections.disableConnection({ connectionId }),
+  },
+  {
+    name: 'GetConnectionStatus',
+    kind: 'conn',
+    act: ({ connections }, connectionId) => connections.getConnectionStatus({ connectionId }),
+  },
+  {
+    name: 'GetCredentials',
+    kind: 'conn',
+    act: ({ connections }, connectionId) => connections.getCredentials({ connectionId }),
+  },
+  { name: 'RevokeApiKey', kind: 'key', act: ({ access }, apiKeyId) => access.revokeApiKey({ apiKeyId }) },
+  {
+    name: 'UpdateUserRoles',
+    kind: 'user',
+    act: ({ access }, userId) => access.updateUserRoles({ userId, roles: ['admin'] }),
+  },
+  {
+    name: 'CreateConnection',
+    kind: 'user',
+    act: ({ connections }, ownerUserId) =>
+      connections.createConnection({ name: 'x', ownerUserId, credential: bearer('t') }),
+  },
+  {
+    name: 'UpdateSecret',
+    kind: 'sec',
+    act: ({ secrets }, name) => secrets.updateSecret({ name, value: 'taken over' }),
+  },
+  { name: 'DeleteSecret', kind: 'sec', act: ({ secrets }, name) => secrets.deleteSecret({ name, force: true }) },
+];
+
+it(`answers ${ATTEMPTS.toLocaleString('en')} random attempts on another tenant’s things exactly as if they were not there`, async () => {
+  const victim = await server.as('admin', { tenant: 'victim' });
+  const attackers = await Promise.all(
+    (['grpc', 'connect', 'grpc-web'] as const).map((transport) =>
+      server.as('admin', { tenant: 'attacker', transport }),
+    ),
+  );
+  const owned = { conn: [] as string[], key: [] as string[], user: [] as string[], sec: [] as string[] };
+  owned.user.push((await victim.access.getMe({})).user!.id);
+  for (let i = 0; i < 20; i++) {
+    owned.conn.push(
+      (await victim.connections.createConnection({ name: `c${i}`, credential: bearer('victims-token') })).connection!
+        .id,
+    );
+    owned.key.push((await victim.access.createApiKey({ displayName: 'k', scopes: ['*'] })).apiKey!.id);
+    await victim.secrets.createSecret({ name: `victims_${i}`, value: 'victims-value' });
+    owned.sec.push(`victims_${i}`);
+  }
+  const absent = (kind: keyof typeof owned) => (kind === 'sec' ? `absent_${randomInt(1e9)}` : newId(kind));
+  const seen = new Map<string, Set<string>>();
+  let left = ATTEMPTS;
+  const lane = async () => {
+    while (left-- > 0) {
+      const { name, kind, act } = ACTS[randomInt(ACTS.length)]!;
+      const foreign = randomInt(2) === 0;
+      const id = foreign ? owned[kind][randomInt(owned[kind].length)]! : absent(kind);
+      const failure = await failureOf(act(attackers[randomInt(3)]!, id));
+      const text = JSON.stringify(failure).replaceAll(id, 'ID').replace(failure.metadata.request_id!, 'REQUEST');
+      const known = seen.get(name) ?? new Set();
+      seen.set(name, known.add(text));
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, lane));
+  expect(seen.size).toBe(ACTS.length);
+  for (const [name, answers] of seen) {
+    expect(answers.size, `${name}: ${[...answers].join('\n')}`).toBe(1);
+    expect([...answers][0], name).toContain('NotFound');
+  }
+  const kept = await victim.connections.listConnections({ pageSize: 100 });
+  expect(kept.connections).toHaveLength(20);
+  expect(kept.connections.every((connection) => connection.etag === 'v1' && connection.enabled)).toBe(true);
+  expect((await victim.access.listApiKeys({ pageSize: 100 })).apiKeys.every((key) => !key.revokeTime)).toBe(true);
+});
