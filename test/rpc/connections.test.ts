@@ -645,10 +645,17 @@ describeRpc('Who sees a connection', ({ as, server, transport, tenant }) => {
     expect((await failureOf(plain.connections.getCredentials({ connectionId: hers }))).reason).toBe(
       'CONNECTION_NOT_FOUND',
     );
+    const elsewhere = await alice.connections.createConnection({
+      name: 'hers in q',
+      projectId: 'q',
+      credential: bearer('t'),
+    });
     const userId = (await alice.access.getMe({})).user!.id;
     for (const user of [userId, 'alice']) {
       const acting = server().clients(transport, { 'x-api-key': key, 'latchkey-user': user });
       expect(await names(acting)).toEqual(['hers', 'in ', 'in p']);
+      const beyond = acting.connections.getCredentials({ connectionId: elsewhere.connection!.id });
+      expect((await failureOf(beyond)).reason).toBe('CONNECTION_NOT_FOUND');
       expect((await acting.connections.getCredentials({ connectionId: hers })).headers[0]?.value).toBe('Bearer hers');
       const made = await acting.connections.createConnection({ name: `by key for ${user}`, credential: bearer('t') });
       expect(made.connection?.ownerUserId).toBe(userId);

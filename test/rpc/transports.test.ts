@@ -1,3 +1,4 @@
+import { connect as connectTcp } from 'node:net';
 import { create, type DescMethodServerStreaming, type DescMethodUnary, type Message } from '@bufbuild/protobuf';
 import { StructSchema, ValueSchema } from '@bufbuild/protobuf/wkt';
 import type { Transport } from '@connectrpc/connect';
@@ -300,5 +301,45 @@ describe.each(TRANSPORTS)('A full server: %s', (name) => {
     await first;
     expect((await full.operator(name).access.getMe({})).tenantId).toBe('default');
     await full.stop();
+  });
+});
+
+describe('A call whose message never comes to its end', () => {
+  it('gives its place back after the limit', async () => {
+    const full = await TestServer.start({ env: { MAX_IN_FLIGHT: '1', MAX_CALL_MS: '1500' } });
+    const socket = connectTcp(full.replica.httpPort, '127.0.0.1');
+    const head = [
+      'POST /latchkey.v1.AccessService/GetMe HTTP/1.1',
+      'host: x',
+      `x-api-key: ${ADMIN_KEY}`,
+      'content-type: application/json',
+      'content-length: 100',
+    ];
+    socket.write(`${head.join('\r\n')}\r\n\r\n{`);
+    const outcome = () =>
+      full
+        .operator()
+        .access.getMe({})
+        .then(
+          () => 'answered',
+          (error) => asFailure(error).reason,
+        );
+    const metrics = async () => (await fetch(`${full.httpUrl}/metrics`)).text();
+    await expect.poll(metrics, { timeout: 5_000, interval: 20 }).toContain('latchkey_calls_in_flight 1');
+    expect(await outcome()).toBe('OVERLOADED');
+    await expect.poll(outcome, { timeout: 5_000, interval: 20 }).toBe('answered');
+    socket.destroy();
+    await full.stop();
+  });
+});
+
+describe('An admin key', () => {
+  it.each([
+    'lk_01m80tpmh6pfc7tz8t21mvjgrz_tTgwpOgqUlDkCPIf399I02aEwihuLkLVQgTWBlfjG0U',
+    'looks.like.a-token-of-some-identity-provider',
+  ])('may look like anything: %s', async (key) => {
+    const own = await TestServer.start({ env: { LATCHKEY_ADMIN_KEY: key } });
+    expect((await own.clients('grpc', { 'x-api-key': key }).access.getMe({})).apiKey?.operator).toBe(true);
+    await own.stop();
   });
 });
