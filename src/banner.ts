@@ -6,21 +6,21 @@ type Started = { config: Config; notes: string[]; grpcPort: number; httpPort: nu
 export function banner({ config, notes, grpcPort, httpPort, firstAdminKey }: Started): string {
   const scheme = config.tls ? 'https' : 'http';
   const http = `${scheme}://localhost:${httpPort}`;
-  const key = firstAdminKey ?? '$LATCHKEY_KEY';
   const service = `${http}/latchkey.v1.ConnectionService`;
-  const headers = `-H "authorization: Bearer ${key}" -H "content-type: application/json"`;
+  const headers = '-H "authorization: Bearer $LATCHKEY_KEY" -H "content-type: application/json"';
   const lines = [
     '',
     'Latchkey is ready.',
     `  gRPC          localhost:${grpcPort}`,
     `  HTTP          ${http}   (Connect, gRPC-Web, /healthz, /readyz, /metrics)`,
     ...notes.map((note) => `  - ${note}`),
-    ...(firstAdminKey ? ['', '  The first admin key, shown this once:', `    ${firstAdminKey}`] : []),
     '',
-    `  Try${firstAdminKey ? '' : ', with your key in LATCHKEY_KEY'}:`,
+    ...(firstAdminKey
+      ? ['  The first admin key, shown this once:', `    export LATCHKEY_KEY=${firstAdminKey}`, '', '  Try:']
+      : ['  Try, with your key in LATCHKEY_KEY:']),
     `    curl ${headers} ${service}/CreateConnection -d '{"name":"stripe","credential":{"bearer":{"token":{"value":"sk_test_1"}}}}'`,
     `    curl ${headers} ${service}/ListConnections -d '{}'`,
-    `    curl ${headers} ${service}/GetCredentials -d '{"connectionId":"conn_..."}'`,
+    `    curl ${headers} ${service}/GetCredentials -d '{"connectionId":"conn_…"}'   # the id that the first answered`,
     '',
     '',
   ];

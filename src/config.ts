@@ -35,6 +35,8 @@ export function readConfig(env: Env = process.env) {
     maxMessageBytes: read.integer('MAX_MESSAGE_BYTES', 4 * 1024 * 1024, 1024, 64 * 1024 * 1024),
     maxCallMs: read.integer('MAX_CALL_MS', 60_000, 100, 3_600_000),
     shutdownGraceMs: read.integer('SHUTDOWN_GRACE_MS', 20_000, 0, 600_000),
+    /** `npm start` puts a shell between npm and us, which dies of a signal without passing it on. */
+    stopsWithParent: env.npm_lifecycle_event === 'start',
     logLevel: read.choice('LOG_LEVEL', 'info', ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
   };
   if (config.adminKey && config.adminKey.length < 32)

@@ -13,7 +13,7 @@ async function main(): Promise<void> {
   const config = readConfig();
   const output = await openLog(config.logLevel, process.stdout.isTTY && !config.production);
   const running = cluster.isWorker ? await runWorker(config, output) : await runPrimary(config, output);
-  endOnSignal(running, output);
+  endOnSignal(config, running, output);
 }
 
 async function runPrimary(settings: Config, { log }: LogOutput): Promise<Ending> {
@@ -68,7 +68,7 @@ function announce(config: Config, notes: string[], ready: WorkerReady[], log: Lo
   log.info({ grpcPort, httpPort, workers: ready.length }, 'ready');
 }
 
-function endOnSignal(running: Ending, output: LogOutput): void {
+function endOnSignal(config: Config, running: Ending, output: LogOutput): void {
   let ending = false;
   const stop = (signal: string) => {
     if (ending) return;
@@ -83,10 +83,21 @@ function endOnSignal(running: Ending, output: LogOutput): void {
     );
   };
   for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => stop(signal));
+  if (config.stopsWithParent) onceOrphaned(() => stop('the npm that started it is gone'));
   process.on('uncaughtException', (error) => {
     output.log.fatal({ err: error }, 'unexpected error');
     leave(output, 1);
   });
+}
+
+const PARENT_CHECK_MS = 500;
+
+function onceOrphaned(act: () => void): void {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid !== parent) act();
+  }, PARENT_CHECK_MS);
+  timer.unref();
 }
 
 function leave(output: LogOutput, code: number): void {

@@ -24,8 +24,8 @@ async function database(options?: { empty?: boolean }): Promise<TestDatabase> {
   return made;
 }
 
-async function started(env: Record<string, string>): Promise<ServerProcess> {
-  const server = await ServerProcess.ready(env);
+async function started(env: Record<string, string>, shell?: 'sh'): Promise<ServerProcess> {
+  const server = shell ? await ServerProcess.readyInShell(env) : await ServerProcess.ready(env);
   cleanups.push(() => server.stop('SIGKILL'));
   return server;
 }
@@ -79,6 +79,16 @@ describe('The first start', () => {
     const wrongKey = await refused({ LATCHKEY_DATA_DIR: dataDir });
     expect(wrongKey).toMatchObject({ code: 1, output: expect.stringContaining('The master key is not the one') });
     expect(existsSync(join(dataDir, 'postgres/postmaster.pid'))).toBe(false);
+  });
+});
+
+describe('A server that npm started', () => {
+  it('ends with the shell that npm put around it, having stopped PostgreSQL', async () => {
+    const dataDir = join(folder(), 'data');
+    const server = await started({ LATCHKEY_DATA_DIR: dataDir, npm_lifecycle_event: 'start' }, 'sh');
+    server.signal('SIGTERM');
+    await expect.poll(() => existsSync(join(dataDir, 'postgres/postmaster.pid')), { timeout: 10_000 }).toBe(false);
+    expect(server.output).toContain('the npm that started it is gone');
   });
 });
 

@@ -16,11 +16,17 @@ export class ServerProcess {
   #output = '';
   #heard: (() => void)[] = [];
 
-  constructor(env: Record<string, string>, script = 'src/main.ts', args: string[] = []) {
+  constructor(
+    env: Record<string, string>,
+    script = 'src/main.ts',
+    args: string[] = [],
+    command: string[] = [process.execPath],
+  ) {
     const clean = Object.fromEntries(
       Object.entries(process.env).filter(([name]) => /^(PATH|HOME|TMPDIR|LANG)$/.test(name)),
     );
-    this.child = spawn(process.execPath, [script, ...args], {
+    const [program = '', ...before] = command;
+    this.child = spawn(program, [...before, script, ...args], {
       cwd: ROOT,
       env: { ...clean, GRPC_PORT: '0', HTTP_PORT: '0', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -38,9 +44,18 @@ export class ServerProcess {
 
   /** Starts a server and waits until it is ready; throws what it said where it ends instead. */
   static async ready(env: Record<string, string>, script?: string): Promise<ServerProcess> {
-    const server = new ServerProcess(env, script);
-    const line = await server.says(/\{[^\n]*"message":"ready"\}/);
-    const { grpcPort, httpPort } = JSON.parse(line);
+    return ServerProcess.#awaitReady(new ServerProcess(env, script));
+  }
+
+  /** The same as the child of a shell, which signals reach in its place. */
+  static async readyInShell(env: Record<string, string>): Promise<ServerProcess> {
+    return ServerProcess.#awaitReady(
+      new ServerProcess(env, `"${process.execPath}" src/main.ts; exit`, [], ['sh', '-c']),
+    );
+  }
+
+  static async #awaitReady(server: ServerProcess): Promise<ServerProcess> {
+    const { grpcPort, httpPort } = JSON.parse(await server.says(/\{[^\n]*"message":"ready"\}/));
     server.grpcPort = grpcPort;
     server.httpPort = httpPort;
     return server;

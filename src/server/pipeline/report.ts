@@ -1,7 +1,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { LatchkeyError } from '../../base/error.ts';
 import type { Log } from '../../base/log.ts';
-import { REASONS } from '../../base/reasons.ts';
+import { type CodeName, REASONS } from '../../base/reasons.ts';
 import { auditRead } from '../../domain/audit/audit.ts';
 import type { App, Principal } from '../../domain/call.ts';
 import type { Exchange } from './exchange.ts';
@@ -22,9 +22,14 @@ export function methodMetrics(app: App, { labels }: Method) {
       connect: handled.labels({ ...ok, transport: 'connect' }),
       'grpc-web': handled.labels({ ...ok, transport: 'grpc-web' }),
     },
-    failed: (code: string, reason: string, transport: string) =>
-      handled.inc({ ...labels, grpc_code: code, reason, transport }),
+    failed: ({ reason }: LatchkeyError, transport: string) =>
+      handled.inc({ ...labels, grpc_code: codeLabel(REASONS[reason].code), reason, transport }),
   };
+}
+
+/** As go-grpc-prometheus writes codes: `NotFound` for NOT_FOUND. */
+function codeLabel(code: CodeName): string {
+  return code.toLowerCase().replace(/(^|_)[a-z]/g, (start) => start.slice(-1).toUpperCase());
 }
 
 /** Counts and logs a call that ended, and records a refused access. */
@@ -38,7 +43,7 @@ export function report(
   const seconds = (performance.now() - exchange.startedAt) / 1000;
   const { method, transport } = exchange.incoming;
   metrics.seconds.observe(seconds);
-  if (error) metrics.failed(REASONS[error.reason].code, error.reason, transport);
+  if (error) metrics.failed(error, transport);
   else metrics.handledOk[transport].inc();
   logCall(app, exchange, method, request, error, seconds);
   if (error) recordRefusal(app, exchange, error);
