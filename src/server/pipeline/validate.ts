@@ -16,8 +16,8 @@ const validator = createValidator({
 
 /** Fails with FIELD_INVALID, naming each field that breaks its rules. */
 export function validate({ desc }: Method, request: Message): void {
-  const unstorable = unstorableText(request, '');
-  if (unstorable !== null) {
+  if (!isStorable(request)) {
+    const unstorable = unstorableText(request, '') ?? '';
     throw new LatchkeyError('FIELD_INVALID', {
       fields: [{ field: unstorable, description: 'holds a NUL or half a surrogate pair' }],
     });
@@ -77,9 +77,17 @@ function isOneofValue(value: unknown): value is { case: string; value: unknown }
   return typeof value === 'object' && value !== null && 'case' in value && 'value' in value;
 }
 
+/** Whether PostgreSQL can store every text in it. */
+function isStorable(value: unknown): boolean {
+  if (typeof value === 'string') return !value.includes('\0') && value.isWellFormed();
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return true;
+  for (const key in value) if (!isStorable(key) || !isStorable((value as Record<string, unknown>)[key])) return false;
+  return true;
+}
+
 /** Path of a text that PostgreSQL cannot store, in messages, lists, maps and JSON alike; null where there is none. */
 function unstorableText(value: unknown, path: string): string | null {
-  if (typeof value === 'string') return value.includes('\0') || !value.isWellFormed() ? path : null;
+  if (typeof value === 'string') return isStorable(value) ? null : path;
   if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return null;
   const isMessage = '$typeName' in value;
   for (const [key, part] of Object.entries(value)) {
