@@ -80,7 +80,8 @@ async function seeUser(app: App, tenantId: string, claims: JWTPayload, mappedRol
     if (made || rolesChanged) {
       const resource = { type: 'user', id: user.id };
       audit(em, call, made ? 'user_created' : 'user_roles_mapped', resource, { before, after: user.summary() });
-      if (made) event(em, call, 'user.created', { ...resource, generation: 1 }, { subject: user.subject });
+      const type = made ? 'user.created' : 'user.roles_updated';
+      event(em, call, type, { ...resource, generation: 1 }, { subject: user.subject, roles: user.roles });
     }
     return user;
   });
