@@ -90,7 +90,7 @@ export type CreateConnectionRequest = Message<"latchkey.v1.CreateConnectionReque
   projectId: string;
 
   /**
-   * The user who owns it; empty: the caller, where that is a user who may act on their own connections alone, else nobody.
+   * The user who owns it; empty: the user whom an API key acts for, or the caller, where that is a user who may act on their own connections alone, else nobody.
    *
    * @generated from field: string owner_user_id = 4;
    */
@@ -973,7 +973,8 @@ export const ConnectionOrderSchema: GenEnum<ConnectionOrder> = /*@__PURE__*/
 export const ConnectionService: GenService<{
   /**
    * Stores a connection with its credential, sealed.
-   * Fails with CONNECTION_NAME_TAKEN, SECRET_MISSING, USER_NOT_FOUND, REQUEST_ID_REUSED.
+   * A reference to a named secret takes the permission `secret:use`; an owner other than the caller, an administrator.
+   * Fails with CONNECTION_NAME_TAKEN, SECRET_MISSING, USER_NOT_FOUND, PERMISSION_MISSING, REQUEST_ID_REUSED.
    *
    * @generated from rpc latchkey.v1.ConnectionService.CreateConnection
    */
@@ -1006,7 +1007,8 @@ export const ConnectionService: GenService<{
   },
   /**
    * Changes the fields that are set; a credential replaces the stored one.
-   * Fails with CONNECTION_NOT_FOUND, CONNECTION_NAME_TAKEN, SECRET_MISSING, ETAG_MISMATCH.
+   * A reference to a named secret takes the permission `secret:use`.
+   * Fails with CONNECTION_NOT_FOUND, CONNECTION_NAME_TAKEN, SECRET_MISSING, PERMISSION_MISSING, ETAG_MISMATCH.
    *
    * @generated from rpc latchkey.v1.ConnectionService.UpdateConnection
    */
