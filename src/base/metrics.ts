@@ -27,7 +27,6 @@ export function createMetrics() {
       buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
       registers,
     }),
-    inFlight: new Gauge({ name: 'latchkey_calls_in_flight', help: 'Calls under way.', registers }),
     cacheHits: new Counter({
       name: 'latchkey_cache_lookups_total',
       help: 'Cache look-ups by cache and result (hit, miss).',

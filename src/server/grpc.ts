@@ -148,7 +148,8 @@ async function admit(config: Config, pipeline: Pipeline, method: Method, call: C
   const header = (name: string) => call.metadata.get(name)[0]?.toString();
   const forwarded = config.trustedProxies > 0 ? header('x-forwarded-for') : undefined;
   const address = callerAddress(hostOf(call.getPeer()), forwarded, config.trustedProxies);
-  const exchange = await pipeline.admit({ method, transport: 'grpc', header, address });
+  const admitted = pipeline.admit({ method, transport: 'grpc', header, address });
+  const exchange = admitted instanceof Promise ? await admitted : admitted;
   const interrupt = () => {
     if (!exchange.finished)
       exchange.interrupt(new LatchkeyError(deadlinePassed(call) ? 'DEADLINE_EXCEEDED' : 'CANCELLED'));

@@ -6,7 +6,8 @@ import { event } from '../events/event.ts';
 
 /** The same call, made in another tenant. */
 export function callIn(call: Call, tenantId: string): Call {
-  return { ...call, principal: { ...call.principal, tenantId } };
+  const { app, requestId, address, signal } = call;
+  return { app, requestId, address, signal, principal: { ...call.principal, tenantId } };
 }
 
 /** Makes the call's tenant unless it exists. */

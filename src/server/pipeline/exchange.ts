@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { LatchkeyError } from '../../base/error.ts';
-import type { Call, Principal } from '../../domain/call.ts';
+import type { App, Call, Principal } from '../../domain/call.ts';
 import type { Method } from './method.ts';
 
 /** What a transport knows of a call before its message is read. */
@@ -67,14 +67,29 @@ export class Exchange {
   }
 
   /** The context of the verb. */
-  call(app: Call['app'], principal: Principal): Call {
-    const exchange = this;
-    return {
-      ...{ app, principal, requestId: this.requestId, address: this.incoming.address },
-      get signal() {
-        return exchange.signal;
-      },
-    };
+  call(app: App, principal: Principal): Call {
+    return new ExchangeCall(app, principal, this);
+  }
+}
+
+/** A call whose signal is made when somebody looks. */
+class ExchangeCall implements Call {
+  readonly app: App;
+  readonly principal: Principal;
+  readonly requestId: string;
+  readonly address: string;
+  readonly #exchange: Exchange;
+
+  constructor(app: App, principal: Principal, exchange: Exchange) {
+    this.app = app;
+    this.principal = principal;
+    this.requestId = exchange.requestId;
+    this.address = exchange.incoming.address;
+    this.#exchange = exchange;
+  }
+
+  get signal(): AbortSignal {
+    return this.#exchange.signal;
   }
 }
 

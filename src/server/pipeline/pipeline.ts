@@ -1,4 +1,5 @@
 import type { Message } from '@bufbuild/protobuf';
+import { Gauge } from 'prom-client';
 import { LatchkeyError } from '../../base/error.ts';
 import type { App, Principal } from '../../domain/call.ts';
 import type { StreamHandler, UnaryHandler } from '../../handlers/implement.ts';
@@ -44,22 +45,32 @@ export class Pipeline {
   constructor(app: App, methods: readonly Method[]) {
     this.#app = app;
     for (const method of methods) this.#metrics.set(method, methodMetrics(app, method));
+    const inFlight = this.#inFlight;
+    new Gauge({
+      name: 'latchkey_calls_in_flight',
+      help: 'Calls under way.',
+      registers: [app.metrics.registry],
+      collect() {
+        this.set(inFlight.size);
+      },
+    });
     setInterval(() => this.#limitTime(), TIME_CHECK_MS).unref();
   }
 
-  /** Steps 1 to 5. What it throws has been reported. */
-  async admit(incoming: Incoming): Promise<Exchange> {
+  /** Steps 1 to 5; at once where the caller is remembered. What it throws has been reported. */
+  admit(incoming: Incoming): Exchange | Promise<Exchange> {
     const exchange = new Exchange(incoming);
     this.#metricsOf(exchange).started.inc();
     try {
       this.#shed(exchange);
       const authenticating = authenticate(this.#app, exchange);
-      if (authenticating) await exchange.race(authenticating);
-      authorise(exchange);
-      exchange.parked = (error) => this.fail(exchange, error, null);
-      return exchange;
+      if (!authenticating) return this.#admitted(exchange);
+      return exchange.race(authenticating).then(
+        () => this.#admitted(exchange),
+        (error) => this.#refuse(exchange, error),
+      );
     } catch (error) {
-      throw new Refused(exchange, this.fail(exchange, error, null));
+      return this.#refuse(exchange, error);
     }
   }
 
@@ -134,11 +145,25 @@ export class Pipeline {
     }
   }
 
+  #admitted(exchange: Exchange): Exchange {
+    try {
+      authorise(exchange);
+    } catch (error) {
+      this.#refuse(exchange, error);
+    }
+    exchange.parked = (error) => this.fail(exchange, error, null);
+    return exchange;
+  }
+
+  #refuse(exchange: Exchange, error: unknown): never {
+    if (error instanceof Refused) throw error;
+    throw new Refused(exchange, this.fail(exchange, error, null));
+  }
+
   #shed(exchange: Exchange): void {
     if (this.#inFlight.size >= this.#app.config.maxInFlight)
       throw new LatchkeyError('OVERLOADED', { retryAfterMs: 1_000 });
     this.#inFlight.add(exchange);
-    this.#app.metrics.inFlight.set(this.#inFlight.size);
   }
 
   /** Nothing is begun for a call that was interrupted before. */
@@ -157,7 +182,6 @@ export class Pipeline {
   #finish(exchange: Exchange, request: Message | null, error: LatchkeyError | null): void {
     exchange.finished = true;
     this.#inFlight.delete(exchange);
-    this.#app.metrics.inFlight.set(this.#inFlight.size);
     if (this.#inFlight.size === 0) this.#whenIdle?.();
     report(this.#app, this.#metricsOf(exchange), exchange, request, error);
   }
