@@ -41,8 +41,3 @@ function randomPart(): string {
   }
   return text;
 }
-
-/** Whether a text is an id with this prefix. */
-export function isId(prefix: IdPrefix, text: string): boolean {
-  return text.length === prefix.length + 27 && text.startsWith(`${prefix}_`) && /_[0-9a-hjkmnp-tv-z]{26}$/.test(text);
-}
