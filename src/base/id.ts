@@ -16,7 +16,15 @@ export function newId(prefix: IdPrefix, now: number = Date.now()): string {
   return `${prefix}_${timePart(now)}${randomPart()}`;
 }
 
+let timed = { ms: -1, text: '' };
+
+/** Most ids of a busy process share their time with the one before. */
 function timePart(ms: number): string {
+  if (timed.ms !== ms) timed = { ms, text: timeText(ms) };
+  return timed.text;
+}
+
+function timeText(ms: number): string {
   let text = '';
   for (let rest = ms, i = 0; i < 10; i++) {
     text = ALPHABET[rest % 32] + text;

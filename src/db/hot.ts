@@ -9,7 +9,7 @@ const STATEMENTS = {
   readDataKey: 'select * from latchkey.read_data_key($1, $2)',
   reserveDataKey: 'select * from latchkey.reserve_data_key($1, $2, $3)',
   addDataKey: 'select latchkey.add_data_key($1, $2, $3, $4, $5)',
-  appendAudit: 'select latchkey.append_audit(t, e) from unnest($1::text[], $2::json[]) as batch (t, e)',
+  appendAudit: 'select latchkey.append_audit(key, value) from json_each($1)',
   markUsed: 'select latchkey.mark_used($1, $2, $3)',
   routeApiKey: 'select * from latchkey.route_api_key($1)',
   readApiKey: 'select * from latchkey.read_api_key($1, $2)',

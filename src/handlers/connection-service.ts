@@ -112,8 +112,9 @@ export const connectionService = implement(ConnectionService, {
     };
   },
 
-  async getCredentials(call, { connectionId }) {
-    return credentialsResponse(await getCredentials(call, connectionId));
+  getCredentials(call, { connectionId }) {
+    const ready = getCredentials(call, connectionId);
+    return ready instanceof Promise ? ready.then(credentialsResponse) : credentialsResponse(ready);
   },
 });
 

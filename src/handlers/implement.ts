@@ -1,11 +1,11 @@
 import type { DescMethod, DescService, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import type { Call } from '../domain/call.ts';
 
-/** One method: proto in, verb, proto out. */
+/** One method: proto in, verb, proto out. What is at hand may be answered at once. */
 export type UnaryHandler<M extends DescMethod = DescMethod> = (
   call: Call,
   request: MessageShape<M['input']>,
-) => Promise<MessageInitShape<M['output']>>;
+) => MessageInitShape<M['output']> | Promise<MessageInitShape<M['output']>>;
 
 /** A method that answers a stream. It ends when `call.signal` aborts. */
 export type StreamHandler<M extends DescMethod = DescMethod> = (

@@ -100,8 +100,7 @@ export class ReadAuditWriter implements ReadAudit {
   /** One statement for all tenants. A batch whose outcome is unknown is written again, and is there once. */
   async #write(entries: readonly ReadEntry[]): Promise<void> {
     const byTenant = Map.groupBy(entries, (entry) => entry.tenantId);
-    const batches = [...byTenant.values()].map((batch) => JSON.stringify(batch));
-    await hot(this.#pool, 'appendAudit', [[...byTenant.keys()], batches]);
+    await hot(this.#pool, 'appendAudit', [JSON.stringify(Object.fromEntries(byTenant))]);
   }
 
   async #writeUsed(): Promise<void> {

@@ -88,29 +88,36 @@ function definitionOf(method: DescMethod): ServiceDefinition[string] {
 }
 
 function unary(config: Config, pipeline: Pipeline, method: Method): handleUnaryCall<Buffer, Buffer> {
-  return (call, callback) => {
-    // Headers, message and trailers leave together: grpc-js gathers what is written at once into one packet.
-    answer(call).then(
-      ({ exchange, bytes }) => {
-        sendRequestId(call, exchange);
-        callback(null, bytes);
-      },
-      (error) => {
-        if (error instanceof Refused) sendRequestId(call, error.exchange);
-        callback(statusOf(error));
-      },
-    );
-  };
-
-  async function answer(call: ServerUnaryCall<Buffer, Buffer>): Promise<{ exchange: Exchange; bytes: Buffer }> {
-    const exchange = await admit(config, pipeline, method, call);
-    const bytes = await pipeline.run(
+  const run = (call: ServerUnaryCall<Buffer, Buffer>, exchange: Exchange) =>
+    pipeline.run(
       exchange,
       () => decode(config, method, call.request),
       (response) => encode(method, response),
     );
-    return { exchange, bytes };
-  }
+  // A call that needs to wait for nothing is answered without a promise.
+  return (call, callback) => {
+    // Headers, message and trailers leave together: grpc-js gathers what is written at once into one packet.
+    const answer = (exchange: Exchange, bytes: Buffer) => {
+      sendRequestId(call, exchange);
+      callback(null, bytes);
+    };
+    const refuse = (error: unknown) => {
+      if (error instanceof Refused) sendRequestId(call, error.exchange);
+      callback(statusOf(error));
+    };
+    const proceed = (exchange: Exchange) => {
+      const bytes = run(call, exchange);
+      if (!(bytes instanceof Promise)) return answer(exchange, bytes);
+      return bytes.then((late) => answer(exchange, late));
+    };
+    try {
+      const exchange = admit(config, pipeline, method, call);
+      const answering = exchange instanceof Promise ? exchange.then(proceed) : proceed(exchange);
+      answering?.catch(refuse);
+    } catch (error) {
+      refuse(error);
+    }
+  };
 }
 
 function stream(config: Config, pipeline: Pipeline, method: Method): handleServerStreamingCall<Buffer, Buffer> {
@@ -144,20 +151,22 @@ function drained(call: ServerWritableStream<Buffer, Buffer>, { signal }: Exchang
   });
 }
 
-async function admit(config: Config, pipeline: Pipeline, method: Method, call: Call): Promise<Exchange> {
+function admit(config: Config, pipeline: Pipeline, method: Method, call: Call): Exchange | Promise<Exchange> {
   const header = (name: string) => call.metadata.get(name)[0]?.toString();
   const forwarded = config.trustedProxies > 0 ? header('x-forwarded-for') : undefined;
   const address = callerAddress(hostOf(call.getPeer()), forwarded, config.trustedProxies);
   const admitted = pipeline.admit({ method, transport: 'grpc', header, address });
-  const exchange = admitted instanceof Promise ? await admitted : admitted;
-  const interrupt = () => {
-    if (!exchange.finished)
-      exchange.interrupt(new LatchkeyError(deadlinePassed(call) ? 'DEADLINE_EXCEEDED' : 'CANCELLED'));
+  const watched = (exchange: Exchange) => {
+    const interrupt = () => {
+      if (!exchange.finished)
+        exchange.interrupt(new LatchkeyError(deadlinePassed(call) ? 'DEADLINE_EXCEEDED' : 'CANCELLED'));
+    };
+    (call as EventEmitter).on('cancelled', interrupt);
+    // It may have happened while the caller was being authenticated.
+    if (call.cancelled) interrupt();
+    return exchange;
   };
-  (call as EventEmitter).on('cancelled', interrupt);
-  // It may have happened while the caller was being authenticated.
-  if (call.cancelled) interrupt();
-  return exchange;
+  return admitted instanceof Promise ? admitted.then(watched) : watched(admitted);
 }
 
 function sendRequestId(call: Call, { requestId }: Exchange): void {

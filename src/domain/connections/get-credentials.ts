@@ -10,17 +10,32 @@ import { connectionNotFound, refuseUnlessAllowed } from './visibility.ts';
  * Answers a connection's credential, open. What it answers is shared: it must not be changed.
  * Fails with CONNECTION_NOT_FOUND, PERMISSION_MISSING, CONNECTION_DISABLED, CREDENTIAL_EXPIRED, SECRET_MISSING, AUDIT_UNAVAILABLE.
  */
-export async function getCredentials(call: Call, connectionId: string): Promise<ReadyCredential> {
+export function getCredentials(call: Call, connectionId: string): ReadyCredential | Promise<ReadyCredential> {
+  const key = `${call.principal.tenantId} ${connectionId}`;
+  const known = call.app.caches.credentials.peek(key);
+  return known ? handOut(call, connectionId, known) : loadAndHandOut(call, key, connectionId);
+}
+
+async function loadAndHandOut(call: Call, key: string, connectionId: string): Promise<ReadyCredential> {
+  return handOut(call, connectionId, await load(call, key, connectionId));
+}
+
+/** At once, unless the audit entry must be written first. */
+function handOut(
+  call: Call,
+  connectionId: string,
+  credential: ReadyCredential | null,
+): ReadyCredential | Promise<ReadyCredential> {
   const { app, principal } = call;
-  const key = `${principal.tenantId} ${connectionId}`;
-  const credential = app.caches.credentials.peek(key) ?? (await load(call, key, connectionId));
   if (!credential) throw connectionNotFound(connectionId);
   refuseUnlessAllowed(principal, 'credential:read', connectionId, credential);
   refuseUnlessUsable(credential, app.clock.now());
   const recorded = auditRead(call, 'credentials_read', { type: 'connection', id: connectionId });
-  if (recorded) await recorded;
-  app.readAudit.used(principal.tenantId, connectionId);
-  return credential;
+  const used = () => {
+    app.readAudit.used(principal.tenantId, connectionId);
+    return credential;
+  };
+  return recorded ? recorded.then(used) : used();
 }
 
 function refuseUnlessUsable({ connectionId, enabled, missing, expireTime }: ReadyCredential, now: number): void {

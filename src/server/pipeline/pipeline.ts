@@ -74,17 +74,24 @@ export class Pipeline {
     }
   }
 
-  /** Steps 6 to 9 of a method that answers one message. What it throws has been reported. */
-  async run<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): Promise<T> {
+  /** Steps 6 to 9 of a method that answers one message; at once where its handler does. What it throws has been reported. */
+  run<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): T | Promise<T> {
     let request: Message | null = null;
+    const done = (message: object) => {
+      const response = encode(message as Message);
+      this.#finish(exchange, request, null);
+      return response;
+    };
+    const failed = (error: unknown): never => {
+      throw new Refused(exchange, this.fail(exchange, error, request));
+    };
     try {
       request = this.#read(exchange, decode);
       const handler = exchange.incoming.method.handler as UnaryHandler;
-      const response = encode((await exchange.race(handler(this.#callOf(exchange), request as never))) as Message);
-      this.#finish(exchange, request, null);
-      return response;
+      const handled = handler(this.#callOf(exchange), request as never);
+      return handled instanceof Promise ? exchange.race(handled).then(done).catch(failed) : done(handled);
     } catch (error) {
-      throw new Refused(exchange, this.fail(exchange, error, request));
+      return failed(error);
     }
   }
 
