@@ -18,6 +18,7 @@ import { openOrm, poolOf } from './db/orm.ts';
 import { PageTokens } from './db/paging.ts';
 import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
 import type { App, Caches, Principal, ReadyCredential } from './domain/call.ts';
+import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { services as ourServices } from './handlers/index.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
@@ -89,6 +90,7 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const firstAdminKey = await ensureOperatorKey(app);
   const grpcPort = await listenGrpc(grpc, config);
   const httpPort = await listenHttp(http, config);
+  app.egress.refuse([grpcPort, httpPort]);
   return {
     ...{ app, grpcPort, httpPort, firstAdminKey },
     async stop() {
@@ -103,6 +105,8 @@ async function openApp(
 ): Promise<{ app: App; listener: ChangeListener }> {
   const { database, keys, identity } = config;
   const metrics = createMetrics();
+  const egress = new Egress({ allow: config.egressAllow });
+  opened.push(() => egress.close());
   const orm = await openOrm(database.url, database.poolSize);
   opened.push(() => orm.close());
   const pool = await poolOf(orm);
@@ -121,15 +125,20 @@ async function openApp(
   const readAudit = new ReadAuditWriter(config.auditReads, pool, log, metrics);
   opened.push(() => readAudit.stop());
   const app: App = {
-    ...{ config, clock: systemClock, log, metrics, orm, pool, caches, readAudit },
+    ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit },
     keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
     pageTokens: new PageTokens(installation.secret),
     requestHashKey: createHmac('sha256', installation.secret).update('request hash').digest(),
-    identityProvider: identity.issuer ? new IdentityProvider(identity.issuer, identity.audience) : null,
+    identityProvider: identity.issuer ? openIdentityProvider(identity, egress) : null,
     forget: (change) => forget(caches, change),
   };
   observe(app, listener);
   return { app, listener };
+}
+
+/** The issuer is the operator's word, so its host may be reached wherever it is; other hosts that its documents name must be public or allowed. */
+function openIdentityProvider({ issuer, audience }: Config['identity'], egress: Egress): IdentityProvider {
+  return new IdentityProvider(issuer, audience, egress.allowing([new URL(issuer).hostname]));
 }
 
 function openCaches(config: Config, metrics: Metrics, { trusted }: ChangeListener): Caches {

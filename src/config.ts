@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { StartError } from './base/error.ts';
 import { MASTER_KEY_BYTES } from './crypto/master-keys.ts';
+import { parseAllowlist } from './egress/allowlist.ts';
 
 export type Config = Readonly<ReturnType<typeof readConfig>>;
 export type AuditReads = 'batched' | 'strict' | 'off';
@@ -29,6 +30,7 @@ export function readConfig(env: Env = process.env) {
     auditReads: read.choice<AuditReads>('AUDIT_READS', 'batched', ['batched', 'strict', 'off']),
     credentialCacheEntries: read.integer('CREDENTIAL_CACHE_ENTRIES', 100_000, 0, 10_000_000),
     corsOrigins: read.list('CORS_ORIGINS'),
+    egressAllow: read.allowlist('EGRESS_ALLOW', production ? '' : 'localhost,127.0.0.0/8,::1'),
     tls: readTls(read),
     trustedProxies: read.integer('TRUST_PROXY', 0, 0, 10),
     maxInFlight: read.integer('MAX_IN_FLIGHT', 2_000, 1, 1_000_000),
@@ -128,9 +130,20 @@ class Reader {
     return this.#env[name] || fallback;
   }
 
-  list(name: string): string[] {
-    const items = this.text(name, '').split(',');
+  list(name: string, fallback = ''): string[] {
+    const items = this.text(name, fallback).split(',');
     return items.map((item) => item.trim()).filter((item) => item !== '');
+  }
+
+  /** Hosts, addresses and ranges that outbound calls may reach. */
+  allowlist(name: string, fallback: string): string[] {
+    const items = this.list(name, fallback);
+    try {
+      parseAllowlist(items);
+    } catch (error) {
+      this.fault((error as Error).message);
+    }
+    return items;
   }
 
   integer(name: string, fallback: number, least: number, most: number): number {

@@ -25,6 +25,7 @@ export const REASONS = {
   CREDENTIALS_MISSING: { code: 'UNAUTHENTICATED', text: 'a credential is required' },
   CREDENTIALS_INVALID: { code: 'UNAUTHENTICATED', text: 'the credential is not valid' },
   PERMISSION_MISSING: { code: 'PERMISSION_DENIED', text: 'the caller lacks a permission' },
+  ADDRESS_FORBIDDEN: { code: 'PERMISSION_DENIED', text: 'the address may not be reached from here' },
   CONNECTION_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such connection' },
   SECRET_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such secret' },
   USER_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such user' },

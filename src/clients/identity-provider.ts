@@ -9,6 +9,7 @@ import {
   type RemoteJWKSet,
 } from 'jose';
 import { LatchkeyError } from '../base/error.ts';
+import type { Egress } from '../egress/egress.ts';
 
 const TIMEOUT_MS = 5_000;
 const COOL_DOWN_MS = 30_000;
@@ -16,7 +17,6 @@ const COOL_DOWN_MS = 30_000;
 const LAST_GOOD_MS = 3_600_000;
 const KEYS_FRESH_MS = 600_000;
 const CLOCK_TOLERANCE_S = 30;
-const MAX_ANSWER_BYTES = 256 * 1024;
 const ALGORITHMS = ['RS256', 'ES256'];
 /** A token that no key of the set signed, as opposed to a set that cannot be had. */
 const NOT_OUR_KEY = [errors.JWKSNoMatchingKey, errors.JWKSMultipleMatchingKeys, errors.JOSENotSupported];
@@ -33,15 +33,18 @@ type Metadata = { jwksUri: string; userinfoEndpoint: string | null };
 export class IdentityProvider {
   readonly #issuer: string;
   readonly #audience: string;
+  readonly #egress: Egress;
   #metadata: Promise<Metadata> | null = null;
   #discoveredAt = Number.NEGATIVE_INFINITY;
   #remote: RemoteJWKSet | null = null;
   #triedAt = Number.NEGATIVE_INFINITY;
   #lastGood: { keys: ReturnType<typeof createLocalJWKSet>; at: number } | null = null;
 
-  constructor(issuer: string, audience: string) {
+  /** @param egress a door that is open to the issuer's host */
+  constructor(issuer: string, audience: string, egress: Egress) {
     this.#issuer = issuer;
     this.#audience = audience;
+    this.#egress = egress;
   }
 
   /**
@@ -71,7 +74,7 @@ export class IdentityProvider {
     try {
       const { userinfoEndpoint } = await this.#discover();
       if (!userinfoEndpoint) return {};
-      return await getJson(userinfoEndpoint, { authorization: `Bearer ${token}` });
+      return await getJson(this.#egress, userinfoEndpoint, { authorization: `Bearer ${token}` });
     } catch (error) {
       throw unavailable(error);
     }
@@ -117,13 +120,12 @@ export class IdentityProvider {
   }
 
   /** jose counts its cool-down from the last success alone; here a failure counts too, so that a flood of tokens fetches nothing. */
-  async #fetchKeys(url: string, options: RequestInit): Promise<Response> {
+  async #fetchKeys(url: string, options: { headers: Headers; signal: AbortSignal }): Promise<Response> {
     const now = performance.now();
     const pauseMs = this.#lastGood ? COOL_DOWN_MS : FIRST_KEYS_RETRY_MS;
     if (now - this.#triedAt < pauseMs) throw new Error('the keys were asked for a moment ago');
     this.#triedAt = now;
-    const response = await fetch(url, options);
-    return new Response(await readLimited(response), { status: response.status });
+    return this.#egress.fetch(url, options);
   }
 
   #discover(): Promise<Metadata> {
@@ -131,7 +133,7 @@ export class IdentityProvider {
     if (this.#metadata) return this.#metadata;
     if (now - this.#discoveredAt < 1_000) return Promise.reject(new Error('discovery failed a moment ago'));
     this.#discoveredAt = now;
-    this.#metadata = discover(this.#issuer).catch((error) => {
+    this.#metadata = discover(this.#egress, this.#issuer).catch((error) => {
       this.#metadata = null;
       throw error;
     });
@@ -139,37 +141,24 @@ export class IdentityProvider {
   }
 }
 
-async function discover(issuer: string): Promise<Metadata> {
-  const document = await getJson(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, {});
+async function discover(egress: Egress, issuer: string): Promise<Metadata> {
+  const document = await getJson(egress, `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, {});
   if (document.issuer !== issuer) throw new Error('the discovery document names another issuer');
   if (typeof document.jwks_uri !== 'string') throw new Error('the discovery document has no jwks_uri');
   const userinfo = document.userinfo_endpoint;
   return { jwksUri: document.jwks_uri, userinfoEndpoint: typeof userinfo === 'string' ? userinfo : null };
 }
 
-async function getJson(url: string, headers: Record<string, string>): Promise<Record<string, unknown>> {
-  const response = await fetch(url, {
+async function getJson(egress: Egress, url: string, headers: Record<string, string>): Promise<Record<string, unknown>> {
+  const response = await egress.fetch(url, {
     headers: { accept: 'application/json', ...headers },
-    redirect: 'manual',
-    signal: AbortSignal.timeout(TIMEOUT_MS),
+    timeoutMs: TIMEOUT_MS,
   });
-  const text = await readLimited(response);
   if (!response.ok) throw new Error(`the identity provider answered ${response.status}`);
-  const value: unknown = JSON.parse(text);
+  const value: unknown = await response.json();
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new Error('the identity provider answered no JSON object');
   return value as Record<string, unknown>;
-}
-
-async function readLimited(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > MAX_ANSWER_BYTES) throw new Error('the identity provider answered too much');
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 function unavailable(cause: unknown): LatchkeyError {

@@ -9,6 +9,7 @@ import type { Keyring } from '../crypto/keyring.ts';
 import type { Changed } from '../db/listen.ts';
 import type { Orm } from '../db/orm.ts';
 import type { PageTokens } from '../db/paging.ts';
+import type { Egress } from '../egress/egress.ts';
 import type { ActorKind } from '../model/audit-entry.ts';
 import type { CredentialKind } from '../model/connection.ts';
 import type { JsonObject } from '../model/json.ts';
@@ -26,6 +27,8 @@ export type App = {
   pageTokens: PageTokens;
   /** Hides what requests said in the hashes that are kept of them. */
   requestHashKey: Buffer;
+  /** The one door for outbound HTTP calls. */
+  egress: Egress;
   /** Null where no issuer is configured. */
   identityProvider: IdentityProvider | null;
   caches: Caches;

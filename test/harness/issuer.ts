@@ -21,6 +21,8 @@ export class TestIssuer {
   readonly requests = new Map<string, number>();
   /** Answers 503 to everything. */
   down = false;
+  /** Overrides what the discovery document says. */
+  discovery: Record<string, unknown> = {};
   /** Claims that the userinfo endpoint answers. */
   userinfo: Record<string, unknown> = {};
   #keys: Key[] = [];
@@ -71,6 +73,7 @@ export class TestIssuer {
         issuer: this.url,
         jwks_uri: `${this.url}/jwks`,
         userinfo_endpoint: `${this.url}/userinfo`,
+        ...this.discovery,
       },
       '/jwks': { keys: this.#keys.map((key) => key.jwk) },
       '/userinfo': this.userinfo,

@@ -2,6 +2,7 @@ import { exportSPKI, generateKeyPair, importJWK, SignJWT } from 'jose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { failureOf } from '../harness/errors.ts';
 import { AUDIENCE } from '../harness/issuer.ts';
+import { listenHttp } from '../harness/listener.ts';
 import { TestServer } from '../harness/server.ts';
 
 let server: TestServer;
@@ -91,5 +92,20 @@ describe('The identity provider', () => {
     for (const [what, token] of Object.entries(tokens))
       expect((await failureOf(me(token))).reason, what).toBe('CREDENTIALS_INVALID');
     expect([...issuer.requests.keys()].filter((path) => path.includes('evil'))).toEqual([]);
+  });
+
+  it('may be on a private address, where it leads to no other', async () => {
+    await using other = await listenHttp((_, response) => void response.end('{"keys":[]}'), '0.0.0.0');
+    const closed = await TestServer.start({ env: { EGRESS_ALLOW: 'nobody.invalid' } });
+    const authorization = `Bearer ${await closed.issuer.token({ tenant_id: 't' })}`;
+    try {
+      closed.issuer.discovery = { jwks_uri: `http://127.0.0.2:${other.port}/jwks` };
+      const failure = await failureOf(closed.clients('grpc', { authorization }).access.getMe({}));
+      expect(failure).toMatchObject({ code: 'Unavailable', reason: 'IDENTITY_PROVIDER_UNAVAILABLE' });
+      expect(closed.issuer.count('/.well-known/openid-configuration')).toBe(1);
+      expect(other.connections).toBe(0);
+    } finally {
+      await closed.stop();
+    }
   });
 });

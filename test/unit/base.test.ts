@@ -61,6 +61,7 @@ describe('The settings', () => {
       LATCHKEY_MASTER_KEY: 'c2hvcnQ=',
       TLS_CERT: '/nowhere',
       DATABASE_URL: 'mysql://x',
+      EGRESS_ALLOW: 'localhost, 10.0.0/8',
     };
     const faults = (() => {
       try {
@@ -79,6 +80,7 @@ describe('The settings', () => {
       'LATCHKEY_MASTER_KEY',
       'TLS_CERT',
       'DATABASE_URL',
+      'EGRESS_ALLOW: "10.0.0/8"',
     ]) {
       expect(faults).toContain(name);
     }
@@ -95,7 +97,8 @@ describe('The settings', () => {
       LATCHKEY_MASTER_KEY: Buffer.alloc(32).toString('base64'),
       LATCHKEY_ADMIN_KEY: 'x'.repeat(32),
     };
-    expect(readConfig(complete).host).toBe('0.0.0.0');
+    expect(readConfig(complete)).toMatchObject({ host: '0.0.0.0', egressAllow: [] });
+    expect(readConfig({}).egressAllow).toEqual(['localhost', '127.0.0.0/8', '::1']);
   });
 });
 

@@ -1,0 +1,129 @@
+import type { LookupAddress } from 'node:dns';
+import { lookup as systemLookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import { Agent, Client } from 'undici';
+import { LatchkeyError } from '../base/error.ts';
+import { type Allowlist, parseAllowlist, permits } from './allowlist.ts';
+import { dialer } from './dial.ts';
+import { EgressError } from './egress-error.ts';
+import { exchange, type Limits } from './exchange.ts';
+import { OwnPorts } from './own-ports.ts';
+import { type EgressInit, requestTo, targetOf } from './request.ts';
+import { responseOf } from './response.ts';
+
+const TIMEOUT_MS = 7_000;
+const MAX_BODY_BYTES = 256 * 1024;
+const MAX_HEADER_BYTES = 16 * 1024;
+const CONNECTIONS_PER_ORIGIN = 128;
+const IDLE_MS = 4_000;
+/** However long a server offers to keep a connection. */
+const MAX_IDLE_MS = 30_000;
+
+/** Every address of a host name. */
+export type Lookup = (host: string) => Promise<LookupAddress[]>;
+
+type Options = Partial<Limits> & {
+  /** Host names, `*.` names, addresses and ranges that may be reached though they are not public; see `parseAllowlist`. */
+  allow: readonly string[];
+  /** The system's by default. Its answers are checked as those of any other. */
+  lookup?: Lookup;
+};
+
+/**
+ * The one door for outbound HTTP calls. It reaches public addresses and what the operator allows, never our own listeners; it bounds time and
+ * size, follows no redirect, verifies TLS and sends nothing twice.
+ */
+export class Egress {
+  readonly #options: Options;
+  readonly #limits: Limits;
+  readonly #allowed: Allowlist;
+  readonly #lookup: Lookup;
+  readonly #ownPorts: OwnPorts;
+  readonly #connecting;
+  readonly #pool: Agent;
+  readonly #running = new Set<Promise<unknown>>();
+  readonly #children: Egress[] = [];
+  #closed = false;
+
+  /** Throws StartError, which names the item of `allow` that cannot be read. */
+  constructor(options: Options, ownPorts = new OwnPorts()) {
+    this.#options = options;
+    this.#limits = { timeoutMs: TIMEOUT_MS, maxBodyBytes: MAX_BODY_BYTES, ...definedLimits(options) };
+    this.#allowed = parseAllowlist(options.allow);
+    this.#lookup = options.lookup ?? ((host) => systemLookup(host, { all: true }));
+    this.#ownPorts = ownPorts;
+    this.#connecting = {
+      connect: dialer({ resolve: (host, port) => this.#resolve(host, port), check: (...to) => this.#check(...to) }),
+      ...{ allowH2: false, maxHeaderSize: MAX_HEADER_BYTES },
+      // Time is counted for the whole call, not for its parts.
+      ...{ headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: IDLE_MS, keepAliveMaxTimeout: MAX_IDLE_MS },
+    };
+    this.#pool = new Agent({ ...this.#connecting, connections: CONNECTIONS_PER_ORIGIN });
+  }
+
+  /**
+   * Makes one HTTP call and reads the answer whole; a redirect is an answer. Can be handed on as the `fetch` of a library.
+   * Fails with ADDRESS_FORBIDDEN, or EgressError.
+   */
+  readonly fetch = (url: string | URL, init: EgressInit = {}): Promise<Response> => {
+    const call = this.#fetch(url, init).finally(() => this.#running.delete(call));
+    this.#running.add(call);
+    return call;
+  };
+
+  /** The same door, open to further hosts: those that the operator's own settings name. It closes with this one. */
+  allowing(hosts: readonly string[]): Egress {
+    // Connections are not shared, or this door would find one that the other opened.
+    const child = new Egress({ ...this.#options, allow: [...this.#options.allow, ...hosts] }, this.#ownPorts);
+    this.#children.push(child);
+    return child;
+  }
+
+  /** Closes the door to these ports of this machine, even where they are allowed: our own listeners. */
+  refuse(ports: readonly number[]): void {
+    this.#ownPorts.add(ports);
+  }
+
+  /** Begins no further call, waits for those that run, which their time limits end, and closes all connections. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled([...this.#running, ...this.#children.map((child) => child.close())]);
+    await this.#pool.destroy();
+  }
+
+  async #fetch(url: string | URL, init: EgressInit): Promise<Response> {
+    const target = targetOf(url);
+    const host = target.hostname;
+    if (this.#closed) throw new EgressError('aborted', { host, sent: false });
+    // Node looks up no literal, so the dialler would find out only once it is connected.
+    const literal = host.replace(/^\[(.*)\]$/, '$1');
+    if (isIP(literal)) this.#check(host, literal, portOf(target));
+    const limits = { ...this.#limits, ...definedLimits(init) };
+    const dispatcher = init.fresh ? new Client(target.origin, this.#connecting) : this.#pool;
+    try {
+      const answer = await exchange(dispatcher, requestTo(target, init), { ...limits, host, signal: init.signal });
+      return await responseOf(answer, host, limits.maxBodyBytes);
+    } finally {
+      if (init.fresh) await dispatcher.destroy();
+    }
+  }
+
+  async #resolve(host: string, port: number): Promise<LookupAddress[]> {
+    const addresses = await this.#lookup(host);
+    for (const { address } of addresses) this.#check(host, address, port);
+    return addresses;
+  }
+
+  #check(host: string, address: string, port: number): void {
+    if (this.#ownPorts.includes(address, port) || !permits(this.#allowed, host, address))
+      throw new LatchkeyError('ADDRESS_FORBIDDEN', { metadata: { host } });
+  }
+}
+
+function definedLimits({ timeoutMs, maxBodyBytes }: Partial<Limits>): Partial<Limits> {
+  return { ...(timeoutMs === undefined ? {} : { timeoutMs }), ...(maxBodyBytes === undefined ? {} : { maxBodyBytes }) };
+}
+
+function portOf(target: URL): number {
+  return Number(target.port || (target.protocol === 'https:' ? 443 : 80));
+}
