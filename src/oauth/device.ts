@@ -1,0 +1,63 @@
+import {
+  customFetch,
+  deviceAuthorizationRequest,
+  deviceCodeGrantRequest,
+  processDeviceAuthorizationResponse,
+  processDeviceCodeResponse,
+} from 'oauth4webapi';
+import { clientOf, insecureAllowed, type OAuthClient, serverOf, withClientSecrets } from './client.ts';
+import { asOAuthError, requestToken } from './request-token.ts';
+import type { TokenSet } from './token-set.ts';
+import { parse, refuseFailure, send } from './wire.ts';
+
+/** What a device authorization endpoint answers (RFC 8628, section 3.2). */
+export type DeviceAuthorization = {
+  deviceCode: string;
+  userCode: string;
+  verificationUri: string;
+  verificationUriComplete: string;
+  expiresInS: number;
+  intervalS: number;
+};
+
+const DEFAULT_INTERVAL_S = 5;
+
+/** Asks for a code that a person enters on another device. Throws OAuthError. */
+export async function authorizeDevice(client: OAuthClient, scopes: readonly string[]): Promise<DeviceAuthorization> {
+  const [server, own] = [serverOf(client), clientOf(client)];
+  const scope = scopes.join(client.definition.scopes?.separator || ' ');
+  try {
+    return await withClientSecrets(client, async (auth) => {
+      const response = await deviceAuthorizationRequest(server, own, auth, scope ? { scope } : {}, {
+        ...insecureAllowed,
+        [customFetch]: async (url, init) => {
+          const received = await send(client.fetch, url, {
+            ...init,
+            headers: { ...init.headers, ...client.definition.tokenHeaders },
+          });
+          refuseFailure(client.definition.errors ?? {}, received, parse(await received.clone().text()));
+          return received;
+        },
+      });
+      const answer = await processDeviceAuthorizationResponse(server, own, response);
+      return {
+        deviceCode: answer.device_code,
+        userCode: answer.user_code,
+        verificationUri: answer.verification_uri,
+        verificationUriComplete: answer.verification_uri_complete ?? '',
+        expiresInS: answer.expires_in,
+        intervalS: answer.interval ?? DEFAULT_INTERVAL_S,
+      };
+    });
+  } catch (error) {
+    throw asOAuthError(error);
+  }
+}
+
+/** Asks once whether the person has decided (RFC 8628, section 3.4). Throws OAuthError: `pending`, `slow_down`, `denied`, `grant_dead` where the code has expired. */
+export function pollDevice(client: OAuthClient, deviceCode: string): Promise<TokenSet> {
+  return requestToken(client, {
+    request: ({ server, client: own, auth, options }) => deviceCodeGrantRequest(server, own, auth, deviceCode, options),
+    process: ({ server, client: own }, response) => processDeviceCodeResponse(server, own, response),
+  });
+}
