@@ -7,6 +7,7 @@ import { newId } from './base/id.ts';
 import type { Log } from './base/log.ts';
 import { createMetrics, type Metrics } from './base/metrics.ts';
 import type { SecretText } from './base/secret-text.ts';
+import { Signals } from './base/signals.ts';
 import { IdentityProvider } from './clients/identity-provider.ts';
 import type { Config } from './config.ts';
 import { Keyring } from './crypto/keyring.ts';
@@ -18,21 +19,26 @@ import { openOrm, poolOf } from './db/orm.ts';
 import { PageTokens } from './db/paging.ts';
 import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
 import type { App, Caches, Principal, ReadyCredential } from './domain/call.ts';
+import { FetchedTokenCache } from './domain/tokens/fetched-tokens.ts';
 import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { services as ourServices } from './handlers/index.ts';
+import { JobRunner } from './jobs/job-runner.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
 import { ReplicaHeartbeat } from './jobs/replica-heartbeat.ts';
+import { catalog } from './providers/catalog.ts';
 import { createConnectHandler } from './server/connect.ts';
 import { drainServers } from './server/drain.ts';
 import { createGrpcServer, listenGrpc } from './server/grpc.ts';
 import { Health } from './server/health.ts';
 import { createHttpServer, listenHttp } from './server/http.ts';
+import { serveOAuth } from './server/oauth-redirects.ts';
 import { methodsOf } from './server/pipeline/method.ts';
 import { Pipeline } from './server/pipeline/pipeline.ts';
 import { warmValidation } from './server/pipeline/validate.ts';
 
 const PRINCIPALS_CACHED = 50_000;
+const FETCHED_TOKENS_CACHED = 50_000;
 
 /** What a process is given to run with. */
 export type Setting = {
@@ -72,7 +78,8 @@ export async function startReplica(setting: Setting): Promise<Replica> {
 async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise<Replica> {
   const { config, log } = setting;
   const methods = methodsOf(setting.services ?? ourServices);
-  const { app, listener } = await openApp(setting, opened);
+  const { app, listener, replicaId } = await openApp(setting, opened);
+  const jobs = new JobRunner(app, replicaId);
   const pipeline = new Pipeline(app, methods);
   warmValidation(methods);
   const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING' });
@@ -83,14 +90,18 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const http = createHttpServer(config, {
     ...{ health, log },
     connect: createConnectHandler(config, pipeline, methods),
+    oauth: (request, response) => serveOAuth(app, request, response),
     metrics: () => (setting.metricsText ?? ((own) => own.metrics()))(app.metrics.registry),
   });
   await health.start();
+  await jobs.start();
+  opened.push(() => jobs.stop());
   opened.push(() => drainServers({ grpc, http, pipeline, health, graceMs: config.shutdownGraceMs }));
   const firstAdminKey = await ensureOperatorKey(app);
   const grpcPort = await listenGrpc(grpc, config);
   const httpPort = await listenHttp(http, config);
   app.egress.refuse([grpcPort, httpPort]);
+  app.publicUrl ||= `${config.tls ? 'https' : 'http'}://localhost:${httpPort}`;
   return {
     ...{ app, grpcPort, httpPort, firstAdminKey },
     async stop() {
@@ -102,7 +113,7 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
 async function openApp(
   { config, log, unfit }: Setting,
   opened: (() => Promise<void>)[],
-): Promise<{ app: App; listener: ChangeListener }> {
+): Promise<{ app: App; listener: ChangeListener; replicaId: string }> {
   const { database, keys, identity } = config;
   const metrics = createMetrics();
   const egress = new Egress({ allow: config.egressAllow });
@@ -111,29 +122,35 @@ async function openApp(
   opened.push(() => orm.close());
   const pool = await poolOf(orm);
   const masterKeys = new MasterKeys(keys.master!, keys.previousMaster);
-  const heartbeat = new ReplicaHeartbeat(newId('rep'), pool, masterKeys, log, unfit);
+  const replicaId = newId('rep');
+  const heartbeat = new ReplicaHeartbeat(replicaId, pool, masterKeys, log, unfit);
   await heartbeat.start();
   opened.push(() => heartbeat.stop());
   const installation = await openInstallation(pool, masterKeys);
   const listener = new ChangeListener(database.url, log, {
-    changed: (change) => forget(caches, change),
+    changed: (change) => forget(caches, signals, change),
     missed: () => clear(caches),
   });
   const caches = openCaches(config, metrics, listener);
+  const signals = new Signals();
   await listener.start();
   opened.push(() => listener.stop());
   const readAudit = new ReadAuditWriter(config.auditReads, pool, log, metrics);
   opened.push(() => readAudit.stop());
   const app: App = {
-    ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit },
+    ...{ config, clock: systemClock, log, metrics, orm, pool, egress, catalog, caches, readAudit },
     keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
     pageTokens: new PageTokens(installation.secret),
     requestHashKey: createHmac('sha256', installation.secret).update('request hash').digest(),
     identityProvider: identity.issuer ? openIdentityProvider(identity, egress) : null,
-    forget: (change) => forget(caches, change),
+    forget: (change) => forget(caches, signals, change),
+    publicUrl: config.publicUrl,
+    linkKey: createHmac('sha256', installation.secret).update('links').digest(),
+    fetchedTokens: new FetchedTokenCache(systemClock, FETCHED_TOKENS_CACHED),
+    changes: { wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal) },
   };
   observe(app, listener);
-  return { app, listener };
+  return { app, listener, replicaId };
 }
 
 /** The issuer is the operator's word, so its host may be reached wherever it is; other hosts that its documents name must be public or allowed. */
@@ -153,7 +170,15 @@ function openCaches(config: Config, metrics: Metrics, { trusted }: ChangeListene
   };
 }
 
-function forget({ principals, credentials }: Caches, { kind, tenantId, id }: Changed): void {
+function signalKey({ kind, tenantId, id }: Changed): string {
+  return `${kind} ${tenantId} ${id}`;
+}
+
+function forget({ principals, credentials }: Caches, signals: Signals, changed: Changed): void {
+  const { kind, tenantId, id } = changed;
+  signals.fire(signalKey(changed));
+  if (kind === 'integration')
+    credentials.dropWhere((known) => known.tenantId === tenantId && known.integrationId === id);
   if (kind === 'connection') credentials.drop(`${tenantId} ${id}`);
   if (kind === 'secret') credentials.dropWhere((known) => known.tenantId === tenantId && known.secretIds.includes(id));
   if (kind === 'api_key')

@@ -21,6 +21,7 @@ export function readConfig(env: Env = process.env) {
     host: read.text('HOST', production ? '0.0.0.0' : '127.0.0.1'),
     grpcPort: read.integer('GRPC_PORT', 50051, 0, 65535),
     httpPort: read.integer('HTTP_PORT', 8080, 0, 65535),
+    publicUrl: read.httpUrl('PUBLIC_URL').replace(/\/+$/, ''),
     workers: read.integer('WORKERS', 1, 1, 256),
     dataDir: read.text('LATCHKEY_DATA_DIR', '.latchkey'),
     database: readDatabase(read),

@@ -4,7 +4,19 @@ import { randomFillSync } from 'node:crypto';
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 const RANDOM_BYTES = 10;
 
-export type IdPrefix = 'conn' | 'sec' | 'user' | 'key' | 'aud' | 'evt' | 'rep' | 'inst';
+export type IdPrefix =
+  | 'conn'
+  | 'sec'
+  | 'user'
+  | 'key'
+  | 'aud'
+  | 'evt'
+  | 'rep'
+  | 'inst'
+  | 'intg'
+  | 'csec'
+  | 'auth'
+  | 'rvk';
 
 const pool = Buffer.allocUnsafe(RANDOM_BYTES * 512);
 let used = pool.length;

@@ -49,6 +49,30 @@ export const REASONS = {
   DEADLINE_EXCEEDED: { code: 'DEADLINE_EXCEEDED', text: 'the deadline has passed' },
   CANCELLED: { code: 'CANCELLED', text: 'the call was cancelled' },
   METHOD_UNKNOWN: { code: 'UNIMPLEMENTED', text: 'there is no such method' },
+  PROVIDER_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such provider' },
+  PROVIDER_NAME_TAKEN: { code: 'ALREADY_EXISTS', text: 'the tenant has a provider of this name' },
+  PROVIDER_IN_USE: { code: 'FAILED_PRECONDITION', text: 'integrations are set up for the provider' },
+  INTEGRATION_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such integration' },
+  INTEGRATION_IN_USE: { code: 'FAILED_PRECONDITION', text: 'the integration has connections' },
+  INTEGRATION_DISABLED: { code: 'FAILED_PRECONDITION', text: 'the integration is disabled' },
+  INTEGRATION_MISCONFIGURED: {
+    code: 'FAILED_PRECONDITION',
+    text: 'the integration is not set up as the provider wants it',
+  },
+  AUTHORIZATION_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such authorization' },
+  AUTHORIZATION_STATE_INVALID: {
+    code: 'INVALID_ARGUMENT',
+    text: 'this does not belong to an authorization that was started here',
+  },
+  AUTHORIZATION_DENIED: { code: 'PERMISSION_DENIED', text: 'access was declined' },
+  AUTHORIZATION_FAILED: { code: 'FAILED_PRECONDITION', text: 'the authorization failed at the provider' },
+  ACCOUNT_MISMATCH: { code: 'FAILED_PRECONDITION', text: 'another account was chosen than the connection is for' },
+  USER_UNKNOWN: { code: 'FAILED_PRECONDITION', text: 'no user has the e-mail address of the account' },
+  REAUTHORIZATION_REQUIRED: { code: 'FAILED_PRECONDITION', text: 'a person must grant access' },
+  SCOPE_MISSING: { code: 'FAILED_PRECONDITION', text: 'a required scope was not granted' },
+  TOKEN_LIFETIME_TOO_SHORT: { code: 'FAILED_PRECONDITION', text: 'no token lives as long as was asked' },
+  PROVIDER_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the provider does not answer' },
+  PROVIDER_RATE_LIMITED: { code: 'RESOURCE_EXHAUSTED', text: 'the provider takes no more requests now' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

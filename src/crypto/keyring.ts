@@ -59,7 +59,8 @@ export class Keyring {
   }
 
   /** Throws IntegrityError where the value was altered or does not belong to this place. */
-  async open(place: Place, sealed: Buffer): Promise<Buffer> {
+  async open(place: Place, value: Uint8Array): Promise<Buffer> {
+    const sealed = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
     const key = await this.#keyById(place.tenantId, keyIdOf(sealed));
     return openBytes(key, this.#bytesOf(place), sealed);
   }

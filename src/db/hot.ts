@@ -13,6 +13,8 @@ const STATEMENTS = {
   markUsed: 'select latchkey.mark_used($1, $2, $3)',
   routeApiKey: 'select * from latchkey.route_api_key($1)',
   readApiKey: 'select * from latchkey.read_api_key($1, $2)',
+  routeTicket: 'select * from latchkey.route_authorization_ticket($1)',
+  routeState: 'select * from latchkey.route_authorization_state($1)',
   routeTenants: 'select * from latchkey.route_tenants($1, $2, $3)',
   countTenants: 'select latchkey.count_tenants() as count',
 } as const;

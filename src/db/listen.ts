@@ -9,7 +9,11 @@ const RECONNECT_MS = 500;
 const BELIEVED_MS = 5_000;
 
 /** What changed: every replica drops what it remembers of it. */
-export type Changed = { kind: 'connection' | 'secret' | 'api_key' | 'user'; tenantId: string; id: string };
+export type Changed = {
+  kind: 'connection' | 'secret' | 'api_key' | 'user' | 'integration' | 'authorization';
+  tenantId: string;
+  id: string;
+};
 
 type Handlers = { changed(change: Changed): void; missed(): void };
 

@@ -1,6 +1,7 @@
 import { Client } from 'pg';
 import { StartError } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
+import { migrateJobQueue } from './job-queue.ts';
 import { migrations } from './migrations/index.ts';
 import { openOrm } from './orm.ts';
 
@@ -22,6 +23,7 @@ export async function migrate(urls: { url: string; migrationUrl: string }, log: 
       await runMigrations(urls.migrationUrl);
       log.info({ from: executed.length, to: migrations.length }, 'the tables are up to date');
     }
+    await migrateJobQueue(client, urls.migrationUrl);
     await admitServiceLogin(client, urls);
   } finally {
     await client.end();

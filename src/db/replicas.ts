@@ -12,7 +12,6 @@ export async function reportReplica(pool: Pool, id: string, masterKeyNames: read
      on conflict (id) do update set heartbeat_time = clock_timestamp(), master_key_names = excluded.master_key_names`,
     [id, masterKeyNames],
   );
-  await pool.query(`delete from latchkey.replica where heartbeat_time < clock_timestamp() - interval '1 day'`);
 }
 
 /** Takes the replica off the list. */
@@ -34,4 +33,18 @@ export async function replicasWithout(pool: Pool, masterKeyName: string): Promis
 export async function wrappingKeyName(pool: Pool, names: readonly string[]): Promise<string> {
   for (const name of names) if ((await replicasWithout(pool, name)).length === 0) return name;
   throw new Error('no master key is known to every live replica');
+}
+
+/** Says under which names this replica works on jobs. */
+export async function reportWorkers(pool: Pool, id: string, workerIds: readonly string[]): Promise<void> {
+  await pool.query('update latchkey.replica set worker_ids = $2 where id = $1', [id, workerIds]);
+}
+
+/** Gives back the jobs that replicas had begun which are gone, and takes those off the list. */
+export async function unlockJobsOfGoneReplicas(pool: Pool): Promise<void> {
+  await pool.query(
+    `with gone as (delete from latchkey.replica where heartbeat_time < clock_timestamp() - $1 * interval '1 ms' returning worker_ids)
+     select graphile_worker.force_unlock_workers(worker_ids) from gone where cardinality(worker_ids) > 0`,
+    [REPLICA_GONE_MS],
+  );
 }

@@ -11,8 +11,9 @@ import type { Orm } from '../db/orm.ts';
 import type { PageTokens } from '../db/paging.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { ActorKind } from '../model/audit-entry.ts';
-import type { CredentialKind } from '../model/connection.ts';
+import type { CredentialKind, StoredStatus } from '../model/connection.ts';
 import type { JsonObject } from '../model/json.ts';
+import type { ProviderDefinition } from '../providers/types.ts';
 
 /** What the whole process shares, built once. */
 export type App = {
@@ -29,9 +30,19 @@ export type App = {
   requestHashKey: Buffer;
   /** The one door for outbound HTTP calls. */
   egress: Egress;
+  /** The built-in providers, by name. */
+  catalog: ReadonlyMap<string, ProviderDefinition>;
   /** Null where no issuer is configured. */
   identityProvider: IdentityProvider | null;
+  /** Where browsers and providers reach this service, without `/` at the end. Known once it listens. */
+  publicUrl: string;
+  /** Signs links that carry what they are about. */
+  linkKey: Buffer;
   caches: Caches;
+  /** Tokens that are fetched when they are used. */
+  fetchedTokens: FetchedTokens;
+  /** Wakes who waits for something to change, on this replica or another. */
+  changes: ChangeSignals;
   readAudit: ReadAudit;
   /** Drops what this process remembers of something that changed. */
   forget(change: Changed): void;
@@ -42,6 +53,26 @@ export type Caches = {
   principals: ReplicaCache<Principal>;
   /** By tenant and connection. */
   credentials: ReplicaCache<ReadyCredential>;
+};
+
+/** Tokens that are fetched for a use and kept until they expire, in this process. Fetches of one key are shared. */
+export type FetchedTokens = {
+  get(key: string, fetch: () => Promise<FetchedToken>): Promise<FetchedToken>;
+};
+export type FetchedToken = {
+  token: string;
+  scopes: string[];
+  expireTime: Date;
+  /** Seconds that it lived when it was new. */
+  lifetimeS: number;
+  /** When to fetch another, in ms since the epoch. */
+  until: number;
+};
+
+/** Hints that a row may have changed. */
+export type ChangeSignals = {
+  /** Resolves at the next change of `kind` and `id`, after `timeoutMs`, or when the signal aborts. */
+  wait(changed: Changed, timeoutMs: number, signal: AbortSignal): Promise<void>;
 };
 
 /** Where entries about reads go, which change nothing and so have no transaction to be in. */
@@ -107,6 +138,14 @@ export type ReadyCredential = {
   projectId: string | null;
   ownerUserId: string | null;
   enabled: boolean;
+  provider: string;
+  status: StoredStatus;
+  statusReason: string;
+  integrationId: string | null;
+  /** True where there is no integration. */
+  integrationEnabled: boolean;
+  /** Scopes that its integration requires and that were not granted. */
+  missingRequiredScopes: string[];
   kind: CredentialKind;
   generation: number;
   fields: JsonObject;
@@ -116,4 +155,6 @@ export type ReadyCredential = {
   /** Ids of the named secrets in it. */
   secretIds: string[];
   expireTime: Date | null;
+  /** Seconds that its access token lived when it was new, where that is known. */
+  lifetimeS: number | null;
 };

@@ -84,6 +84,12 @@ export class Egress {
     this.#ownPorts.add(ports);
   }
 
+  /** Refuses a URL whose host is an address that may not be reached. A name is looked up, and checked, at each call. Fails with ADDRESS_FORBIDDEN. */
+  refuseForbidden(url: URL): void {
+    const literal = url.hostname.replace(/^\[(.*)\]$/, '$1');
+    if (isIP(literal)) this.#check(url.hostname, literal, portOf(url));
+  }
+
   /** Begins no further call, waits for those that run, which their time limits end, and closes all connections. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -96,8 +102,7 @@ export class Egress {
     const host = target.hostname;
     if (this.#closed) throw new EgressError('aborted', { host, sent: false });
     // Node looks up no literal, so the dialler would find out only once it is connected.
-    const literal = host.replace(/^\[(.*)\]$/, '$1');
-    if (isIP(literal)) this.#check(host, literal, portOf(target));
+    this.refuseForbidden(target);
     const limits = { ...this.#limits, ...definedLimits(init) };
     const dispatcher = init.fresh ? new Client(target.origin, this.#connecting) : this.#pool;
     try {

@@ -85,9 +85,9 @@ export const accessService = implement(AccessService, {
 });
 
 function userToProto(user: User): MessageInitShape<typeof UserSchema> {
-  const { id, subject, issuer, email, displayName, assignedRoles, mappedRoles, roles } = user;
+  const { id, subject, issuer, email, displayName, assignedRoles, mappedRoles } = user;
   return {
-    ...{ id, subject, issuer, email, displayName, assignedRoles, mappedRoles, roles },
+    ...{ id, subject, issuer, email, displayName, assignedRoles, mappedRoles, roles: user.roles() },
     createTime: toTimestamp(user.createTime),
     lastSeenAt: toTimestamp(user.lastSeenAt),
   };

@@ -1,28 +1,40 @@
 import { create, type JsonObject, toJsonString } from '@bufbuild/protobuf';
+import { durationMs } from '@bufbuild/protobuf/wkt';
 import {
   ConnectionOrder,
   ConnectionService,
   CreateConnectionRequestSchema,
   type GetCredentialsResponse,
   GetCredentialsResponseSchema,
+  ProviderRevocation,
 } from '../../gen/latchkey/v1/connection_service_pb.ts';
 import { SecretText } from '../base/secret-text.ts';
-import type { ReadyCredential } from '../domain/call.ts';
+import { completeAuthorization } from '../domain/authorizations/complete-authorization.ts';
+import { ensureTokens } from '../domain/authorizations/ensure-tokens.ts';
+import { getAuthorization } from '../domain/authorizations/get-authorization.ts';
+import { startAuthorization } from '../domain/authorizations/start-authorization.ts';
+import { watchAuthorization } from '../domain/authorizations/watch-authorization.ts';
+import type { Call, ReadyCredential } from '../domain/call.ts';
+import type { ConnectionView } from '../domain/connections/connection-view.ts';
 import { createConnection } from '../domain/connections/create-connection.ts';
 import { deleteConnection } from '../domain/connections/delete-connection.ts';
 import { getConnection } from '../domain/connections/get-connection.ts';
 import { getConnectionStatus } from '../domain/connections/get-connection-status.ts';
-import { getCredentials } from '../domain/connections/get-credentials.ts';
 import { httpParameters } from '../domain/connections/http-parameters.ts';
 import { listConnections, type ConnectionOrder as OrderName } from '../domain/connections/list-connections.ts';
+import { revokeConnection } from '../domain/connections/revoke-connection.ts';
+import { revokeConnections } from '../domain/connections/revoke-connections.ts';
+import type { ProviderRevocation as RevocationName } from '../domain/connections/schedule-revocation.ts';
 import { setConnectionEnabled } from '../domain/connections/set-connection-enabled.ts';
 import { updateConnection } from '../domain/connections/update-connection.ts';
+import { getCredentials } from '../domain/tokens/get-credentials.ts';
 import type { JsonObject as StoredJson } from '../model/json.ts';
+import { authorizationInput, authorizationToProto, startedToProto } from './authorization.ts';
 import { connectionToProto, statusName, statusNumber } from './connection.ts';
 import { credentialInput, credentialToProto, kindName } from './credential.ts';
 import { implement } from './implement.ts';
 import { pageRequest, pageResponse } from './page.ts';
-import { toTimestamp } from './time.ts';
+import { fromTimestamp, toTimestamp } from './time.ts';
 
 export const connectionService = implement(ConnectionService, {
   async createConnection(call, request) {
@@ -42,14 +54,15 @@ export const connectionService = implement(ConnectionService, {
       providerAccountMetadata: json(request.providerAccountMetadata) ?? {},
       webhookSignatureSecret: optionalSecret(request.webhookSignatureSecret),
       enabled: !request.disabled,
+      integrationId: request.integrationId || null,
     };
     const content = request.requestId ? toJsonString(CreateConnectionRequestSchema, request) : '';
     const view = await createConnection(call, input, { requestId: request.requestId, content });
-    return { connection: connectionToProto(view) };
+    return { connection: connectionToProto(view, call.app.clock.now()) };
   },
 
   async getConnection(call, { connectionId }) {
-    return { connection: connectionToProto(await getConnection(call, connectionId)) };
+    return shown(call, await getConnection(call, connectionId));
   },
 
   async listConnections(call, request) {
@@ -62,9 +75,13 @@ export const connectionService = implement(ConnectionService, {
       enabled: request.enabled,
       labels: request.labels,
       text: request.text,
+      integrationId: request.integrationId || undefined,
+      expiresBefore: fromTimestamp(request.expiresBefore, 'expires_before'),
+      missingScope: request.missingScope,
     };
     const page = await listConnections(call, filter, orderName(request.order), pageRequest(request));
-    return { connections: page.items.map(connectionToProto), ...pageResponse(page) };
+    const now = call.app.clock.now();
+    return { connections: page.items.map((view) => connectionToProto(view, now)), ...pageResponse(page) };
   },
 
   async updateConnection(call, request) {
@@ -83,7 +100,7 @@ export const connectionService = implement(ConnectionService, {
       webhookSignatureSecret:
         request.webhookSignatureSecret === undefined ? undefined : optionalSecret(request.webhookSignatureSecret),
     };
-    return { connection: connectionToProto(await updateConnection(call, connectionId, etag, patch)) };
+    return shown(call, await updateConnection(call, connectionId, etag, patch));
   },
 
   async deleteConnection(call, { connectionId, etag }) {
@@ -92,31 +109,79 @@ export const connectionService = implement(ConnectionService, {
   },
 
   async enableConnection(call, { connectionId }) {
-    return { connection: connectionToProto(await setConnectionEnabled(call, connectionId, true)) };
+    return shown(call, await setConnectionEnabled(call, connectionId, true));
   },
 
   async disableConnection(call, { connectionId }) {
-    return { connection: connectionToProto(await setConnectionEnabled(call, connectionId, false)) };
+    return shown(call, await setConnectionEnabled(call, connectionId, false));
   },
 
   async getConnectionStatus(call, { connectionId }) {
-    const { connection, status, reason, advice, expireTime, missingSecrets } = await getConnectionStatus(
-      call,
-      connectionId,
-    );
+    const found = await getConnectionStatus(call, connectionId);
+    const { connection, status, reason, advice, expireTime, missingSecrets, tokenValid } = found;
     return {
       ...{ status: statusNumber(status), reason, advice, missingSecrets },
       expireTime: toTimestamp(expireTime),
       lastTestedAt: toTimestamp(connection.lastTestedAt),
       lastUsedAt: toTimestamp(connection.lastUsedAt),
+      ...{ tokenValid, grantedScopes: connection.grantedScopes, missingScopes: connection.missingScopes },
+      providerAccountId: connection.providerAccountId,
+      providerAccountEmail: connection.providerAccountEmail,
     };
   },
 
-  getCredentials(call, { connectionId }) {
-    const ready = getCredentials(call, connectionId);
+  getCredentials(call, { connectionId, minValidFor }) {
+    const ready = getCredentials(call, connectionId, minValidFor ? durationMs(minValidFor) : null);
     return ready instanceof Promise ? ready.then(credentialsResponse) : credentialsResponse(ready);
   },
+
+  async startAuthorization(call, request) {
+    return startedToProto(await startAuthorization(call, authorizationInput(request)));
+  },
+
+  async completeAuthorization(call, { callbackQuery }) {
+    return { authorization: authorizationToProto(await completeAuthorization(call, callbackQuery)) };
+  },
+
+  async getAuthorization(call, { authorizationId }) {
+    return { authorization: authorizationToProto(await getAuthorization(call, authorizationId)) };
+  },
+
+  async *watchAuthorization(call, { authorizationId }) {
+    for await (const view of watchAuthorization(call, authorizationId))
+      yield { authorization: authorizationToProto(view) };
+  },
+
+  async ensureTokens(call, request) {
+    const { provider, scopes, returnUrl, minValidFor } = request;
+    const ensured = await ensureTokens(call, {
+      ...{ provider, scopes, returnUrl, projectId: request.projectId || null },
+      minValidForMs: minValidFor ? durationMs(minValidFor) : null,
+    });
+    if ('started' in ensured) return { result: { case: 'authorization', value: startedToProto(ensured.started) } };
+    return { result: { case: 'credentials', value: credentialsResponse(ensured.credential) } };
+  },
+
+  async revokeConnection(call, { connectionId }) {
+    const { view, providerRevocation } = await revokeConnection(call, connectionId);
+    return { ...shown(call, view), providerRevocation: REVOCATIONS[providerRevocation] };
+  },
+
+  async revokeConnections(call, { provider, dryRun }) {
+    return revokeConnections(call, provider, dryRun);
+  },
 });
+
+function shown(call: Call, view: ConnectionView) {
+  return { connection: connectionToProto(view, call.app.clock.now()) };
+}
+
+const REVOCATIONS: Record<RevocationName, ProviderRevocation> = {
+  SCHEDULED: ProviderRevocation.SCHEDULED,
+  UNSUPPORTED: ProviderRevocation.UNSUPPORTED,
+  SHARED: ProviderRevocation.SHARED,
+  NOTHING: ProviderRevocation.NOTHING,
+};
 
 const responses = new WeakMap<ReadyCredential, GetCredentialsResponse>();
 

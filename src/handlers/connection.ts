@@ -1,17 +1,14 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { ConnectionSchema } from '../../gen/latchkey/v1/connection_pb.ts';
 import { ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
-import type { ConnectionStatus as StatusName } from '../domain/connections/connection-status.ts';
+import { type ConnectionStatus as StatusName, statusOf } from '../domain/connections/connection-status.ts';
 import type { ConnectionView } from '../domain/connections/connection-view.ts';
 import { kindNumber } from './credential.ts';
 import { toTimestamp } from './time.ts';
 
 /** A connection as the contract says it. */
-export function connectionToProto({
-  connection,
-  configSummary,
-  expireTime,
-}: ConnectionView): MessageInitShape<typeof ConnectionSchema> {
+export function connectionToProto(view: ConnectionView, now: number): MessageInitShape<typeof ConnectionSchema> {
+  const { connection, configSummary, expireTime } = view;
   const { id, name, displayName, provider, baseUrl, defaultHeaders, timeoutMs, retries, backoffMs, isDefault, labels } =
     connection;
   const { metadata, config, providerAccountId, providerAccountEmail, providerAccountMetadata, enabled } = connection;
@@ -28,6 +25,11 @@ export function connectionToProto({
     createTime: toTimestamp(connection.createTime),
     updateTime: toTimestamp(connection.updateTime),
     etag: connection.etag(),
+    integrationId: connection.integrationId ?? '',
+    status: statusNumber(statusOf(view, now).status),
+    requestedScopes: connection.requestedScopes,
+    grantedScopes: connection.grantedScopes,
+    missingScopes: connection.missingScopes,
   };
 }
 
@@ -36,6 +38,10 @@ const STATUSES: Record<StatusName, ConnectionStatus> = {
   DISABLED: ConnectionStatus.DISABLED,
   EXPIRED: ConnectionStatus.EXPIRED,
   MISCONFIGURED: ConnectionStatus.MISCONFIGURED,
+  PENDING: ConnectionStatus.PENDING,
+  REAUTHORIZATION_REQUIRED: ConnectionStatus.REAUTHORIZATION_REQUIRED,
+  REVOKED: ConnectionStatus.REVOKED,
+  EXPIRING: ConnectionStatus.EXPIRING,
 };
 
 export function statusNumber(status: StatusName): ConnectionStatus {

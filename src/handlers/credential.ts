@@ -52,6 +52,12 @@ export function credentialInput({ kind }: Credential): CredentialInput {
     }
     case 'custom':
       return { kind: 'custom', fields: {}, secrets: mapValues(kind.value.fields, source), expireTime: null };
+    case 'oauth2':
+      return oauth2Input(kind.value);
+    case 'clientCredentials':
+      return clientCredentialsInput(kind.value);
+    case 'login':
+      return loginInput(kind.value);
     default:
       throw new Error('a credential without kind passed validation');
   }
@@ -78,6 +84,36 @@ function awsInput({
   };
   const fields = { access_key_id: accessKeyId, region, bucket, endpoint };
   return { kind: 'aws', fields, secrets, expireTime: fromTimestamp(expireTime) };
+}
+
+function oauth2Input({ accessToken, refreshToken, scopes, expireTime }: KindOf<'oauth2'>): CredentialInput {
+  const secrets = {
+    access_token: source(accessToken),
+    ...(refreshToken ? { refresh_token: source(refreshToken) } : {}),
+  };
+  const fields = { scopes, refreshable: refreshToken !== undefined };
+  return { kind: 'oauth2', fields, secrets, scopes, expireTime: fromTimestamp(expireTime) };
+}
+
+function clientCredentialsInput(value: KindOf<'clientCredentials'>): CredentialInput {
+  const { tokenUrl, clientId, clientSecret, scopes, audience, resource, clientAuthentication } = value;
+  const fields = {
+    ...{ token_url: tokenUrl, client_id: clientId, scopes, audience, resource },
+    client_authentication: clientAuthentication || 'client_secret_post',
+  };
+  const secrets: Record<string, SecretSource> = clientSecret ? { client_secret: source(clientSecret) } : {};
+  return { kind: 'client_credentials', fields, secrets, scopes, expireTime: null };
+}
+
+function loginInput(value: KindOf<'login'>): CredentialInput {
+  const { url, bodyTemplate, bodyFormat, headers, tokenPointer, expiresInPointer, lifetimeS, header, prefix } = value;
+  const fields = {
+    ...{ url, body_template: bodyTemplate, body_format: bodyFormat || 'json', headers, header, prefix },
+    token_pointer: tokenPointer || '/access_token',
+    expires_in_pointer: expiresInPointer || '/expires_in',
+    lifetime_s: lifetimeS ?? 3_600,
+  };
+  return { kind: 'login', fields, secrets: mapValues(value.fields, source), expireTime: null };
 }
 
 /** A credential with its secrets in place, as the contract says it. */
@@ -127,7 +163,28 @@ function kindToProto({ kind, fields, secrets, expireTime }: ReadyCredential): No
       return { case: 'ftp', value: { ...server, path: text('path'), password: secret('password') } };
     case 'custom':
       return { case: 'custom', value: { fields: mapValues(secrets, (_, name) => secret(name)) } };
+    case 'oauth2': {
+      const scopes = (fields.scopes as string[] | undefined) ?? [];
+      const furtherTokens = furtherTokensOf(secrets);
+      return {
+        case: 'oauth2',
+        value: { accessToken: secret('access_token'), scopes, expireTime: expires, furtherTokens },
+      };
+    }
+    case 'client_credentials':
+    case 'login':
+      // Handed out as what was fetched for them.
+      throw new Error(`${kind} is not handed out`);
   }
+}
+
+/** Refresh tokens are not handed out. */
+function furtherTokensOf(secrets: Record<string, string>) {
+  const found = Object.entries(secrets).flatMap(([name, value]) => {
+    const further = /^further\.(.+)\.access_token$/.exec(name)?.[1];
+    return further ? [[further, { source: { case: 'value' as const, value } }] as const] : [];
+  });
+  return Object.fromEntries(found);
 }
 
 const KINDS: Record<StoredKind, CredentialKind> = {
@@ -138,6 +195,9 @@ const KINDS: Record<StoredKind, CredentialKind> = {
   smtp: CredentialKind.SMTP,
   ftp: CredentialKind.FTP,
   custom: CredentialKind.CUSTOM,
+  oauth2: CredentialKind.OAUTH2,
+  client_credentials: CredentialKind.CLIENT_CREDENTIALS,
+  login: CredentialKind.LOGIN,
 };
 
 export function kindNumber(kind: StoredKind): CredentialKind {

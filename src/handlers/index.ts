@@ -2,7 +2,14 @@ import { accessService } from './access-service.ts';
 import { auditService } from './audit-service.ts';
 import { connectionService } from './connection-service.ts';
 import type { ServiceHandlers } from './implement.ts';
+import { integrationService } from './integration-service.ts';
 import { secretService } from './secret-service.ts';
 
 /** All services of the contract. */
-export const services: readonly ServiceHandlers[] = [connectionService, secretService, accessService, auditService];
+export const services: readonly ServiceHandlers[] = [
+  connectionService,
+  integrationService,
+  secretService,
+  accessService,
+  auditService,
+];

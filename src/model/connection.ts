@@ -3,8 +3,21 @@ import type { Place } from '../crypto/keyring.ts';
 import type { JsonObject } from './json.ts';
 
 /** Kinds of credential, as they are stored. */
-export const CREDENTIAL_KINDS = ['api_key', 'bearer', 'basic', 'aws', 'smtp', 'ftp', 'custom'] as const;
+export const CREDENTIAL_KINDS = [
+  'api_key',
+  'bearer',
+  'basic',
+  'aws',
+  'smtp',
+  'ftp',
+  'custom',
+  'oauth2',
+  'client_credentials',
+  'login',
+] as const;
 export type CredentialKind = (typeof CREDENTIAL_KINDS)[number];
+/** What is stored of a connection's state; the rest is derived from it and from the time. */
+export type StoredStatus = 'PENDING' | 'ACTIVE' | 'REAUTHORIZATION_REQUIRED' | 'REVOKED';
 
 /** A third-party account and how it is called. */
 const schema = defineEntity({
@@ -33,6 +46,12 @@ const schema = defineEntity({
     providerAccountMetadata: p.json<JsonObject>(),
     webhookSignatureSecret: p.blob().strictNullable(),
     enabled: p.boolean(),
+    integrationId: p.text().strictNullable(),
+    status: p.text().$type<StoredStatus>(),
+    statusReason: p.text(),
+    requestedScopes: p.json<string[]>(),
+    grantedScopes: p.json<string[]>(),
+    missingScopes: p.json<string[]>(),
     version: p.integer(),
     lastTestedAt: p.datetime().strictNullable(),
     lastUsedAt: p.datetime().strictNullable(),
@@ -50,6 +69,14 @@ export class Connection extends schema.class {
   changed(now: Date): void {
     this.version += 1;
     this.updateTime = now;
+  }
+
+  /** It has a new credential, with these scopes. */
+  granted(scopes: string[]): void {
+    this.status = 'ACTIVE';
+    this.statusReason = '';
+    this.grantedScopes = scopes;
+    this.missingScopes = this.requestedScopes.filter((scope) => !scopes.includes(scope));
   }
 
   /** What the audit log and events say of it: no secrets, no values of headers, none of the caller's data. */
@@ -71,6 +98,10 @@ export class Connection extends schema.class {
       provider_account_id: this.providerAccountId,
       provider_account_email: this.providerAccountEmail,
       enabled: this.enabled,
+      integration_id: this.integrationId,
+      status: this.status,
+      requested_scopes: this.requestedScopes,
+      granted_scopes: this.grantedScopes,
       version: this.version,
     };
   }

@@ -13,6 +13,9 @@ const schema = defineEntity({
     sealed: p.blob(),
     generation: p.integer(),
     expireTime: p.datetime().strictNullable(),
+    refreshExpireTime: p.datetime().strictNullable(),
+    /** Of an access token, when it was new. */
+    lifetimeS: p.integer().strictNullable(),
   },
 });
 

@@ -1,10 +1,15 @@
 import { ApiKey } from './api-key.ts';
 import { AuditEntry } from './audit-entry.ts';
+import { Authorization } from './authorization.ts';
 import { Connection } from './connection.ts';
 import { Credential } from './credential.ts';
 import { CredentialSecretRef } from './credential-secret-ref.ts';
+import { Integration } from './integration.ts';
+import { IntegrationSecret } from './integration-secret.ts';
 import { OutboxEvent } from './outbox-event.ts';
+import { CustomProvider } from './provider.ts';
 import { RequestMemo } from './request-memo.ts';
+import { Revocation } from './revocation.ts';
 import { Secret } from './secret.ts';
 import { Tenant } from './tenant.ts';
 import { User } from './user.ts';
@@ -13,11 +18,16 @@ import { User } from './user.ts';
 export const entities = [
   ApiKey,
   AuditEntry,
+  Authorization,
   Connection,
   Credential,
   CredentialSecretRef,
+  CustomProvider,
+  Integration,
+  IntegrationSecret,
   OutboxEvent,
   RequestMemo,
+  Revocation,
   Secret,
   Tenant,
   User,

@@ -20,7 +20,7 @@ const schema = defineEntity({
 
 export class User extends schema.class {
   /** Roles that hold: mapped from groups and assigned. */
-  get roles(): string[] {
+  roles(): string[] {
     return [...new Set([...this.mappedRoles, ...this.assignedRoles])];
   }
 

@@ -20,6 +20,8 @@ type Parts = {
   health: Health;
   /** The text of `/metrics`. */
   metrics: () => Promise<string>;
+  /** Serves what browsers come to during an authorization; answers whether it did. */
+  oauth: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
   log: Log;
 };
 type Route = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
@@ -83,7 +85,7 @@ function routesOf({ health, metrics }: Parts): Record<string, Route> {
 
 async function serve(
   config: Config,
-  { connect }: Parts,
+  { connect, oauth }: Parts,
   routes: Record<string, Route>,
   request: IncomingMessage,
   response: ServerResponse,
@@ -105,6 +107,7 @@ async function serve(
     sendJson(response, 405, { message: 'the method is not allowed here' });
     return;
   }
+  if (await oauth(request, response)) return;
   if (await connect(request, response)) return;
   sendJson(response, 404, { code: 'unimplemented', message: 'there is nothing at this path' });
 }

@@ -27,7 +27,10 @@ const DOMAIN: readonly (readonly string[])[] = [
   ['audit', 'events'],
   ['access'],
   ['secrets'],
+  ['integrations'],
   ['connections'],
+  ['tokens'],
+  ['authorizations'],
   ['keys'],
 ];
 const MAY_IMPORT_GEN = ['handlers', 'server'];

@@ -25,6 +25,10 @@ describeRpc('AccessService', ({ as, server, transport, tenant, operator }) => {
       'connection:delete',
       'connection:read',
       'connection:update',
+      'integration:create',
+      'integration:delete',
+      'integration:read',
+      'integration:update',
       'secret:manage',
       'secret:read',
       'secret:use',
@@ -73,7 +77,7 @@ describeRpc('AccessService', ({ as, server, transport, tenant, operator }) => {
     expect(roles.map((role) => role.name)).toEqual(['admin', 'resource_manager', 'approver', 'requestor']);
     expect(roles[0]?.permissions).toContain('audit:read');
     expect(roles[0]?.permissions).not.toContain('tenant:manage');
-    expect(roles[3]).toMatchObject({ permissions: [] });
+    expect(roles[3]).toMatchObject({ permissions: ['integration:read'] });
   });
 
   it('shows a key once, lets it in with its scopes, and ends it at once', async () => {

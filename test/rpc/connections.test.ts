@@ -478,7 +478,7 @@ describeRpc('ConnectionService.ListConnections', ({ as }) => {
       name: 'alpha',
       projectId: 'p',
       provider: 'slack',
-      credential: bearer('t'),
+      credential: bearer('xoxb-1-t'),
       labels: { entries: { env: 'prod', team: 'x' } },
     });
     await connections.createConnection({

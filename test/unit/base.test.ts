@@ -117,7 +117,7 @@ describe('Permissions', () => {
   });
 
   it('come from roles; everyone is a requestor', () => {
-    expect([...permissionsOf([]).all]).toEqual([]);
+    expect([...permissionsOf([]).all]).toEqual(['integration:read']);
     expect(permissionsOf(['unknown']).own.has('connection:create')).toBe(true);
     expect(permissionsOf(['approver']).all.has('connection:read')).toBe(true);
     expect(permissionsOf(['resource_manager']).all.has('credential:read')).toBe(false);

@@ -37,7 +37,7 @@ export type Access = Message<"latchkey.v1.Access"> & {
   authenticated: boolean;
 
   /**
-   * Anybody may call, without a credential.
+   * Anybody may call, without a credential. One that is presented must be valid.
    *
    * @generated from field: bool public = 3;
    */

@@ -16,7 +16,7 @@ import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/connection.proto.
  */
 export const file_latchkey_v1_connection: GenFile = /*@__PURE__*/
-  fileDesc("ChxsYXRjaGtleS92MS9jb25uZWN0aW9uLnByb3RvEgtsYXRjaGtleS52MSKlCAoKQ29ubmVjdGlvbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRISCgpwcm9qZWN0X2lkGAQgASgJEhUKDW93bmVyX3VzZXJfaWQYBSABKAkSEAoIcHJvdmlkZXIYBiABKAkSKQoEa2luZBgHIAEoDjIbLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWxLaW5kEhAKCGJhc2VfdXJsGAggASgJEkkKD2RlZmF1bHRfaGVhZGVycxgJIAMoCzIrLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb24uRGVmYXVsdEhlYWRlcnNFbnRyeUIDgAEBEhIKCnRpbWVvdXRfbXMYCiABKAUSDwoHcmV0cmllcxgLIAEoBRISCgpiYWNrb2ZmX21zGAwgASgFEhIKCmlzX2RlZmF1bHQYDSABKAgSMwoGbGFiZWxzGA4gAygLMiMubGF0Y2hrZXkudjEuQ29ubmVjdGlvbi5MYWJlbHNFbnRyeRIpCghtZXRhZGF0YRgPIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSJwoGY29uZmlnGBAgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIvCg5jb25maWdfc3VtbWFyeRgRIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSGwoTcHJvdmlkZXJfYWNjb3VudF9pZBgSIAEoCRIeChZwcm92aWRlcl9hY2NvdW50X2VtYWlsGBMgASgJEjoKGXByb3ZpZGVyX2FjY291bnRfbWV0YWRhdGEYFCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EiQKHGhhc193ZWJob29rX3NpZ25hdHVyZV9zZWNyZXQYFSABKAgSDwoHZW5hYmxlZBgWIAEoCBIvCgtleHBpcmVfdGltZRgXIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObGFzdF90ZXN0ZWRfYXQYGCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgZIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYGiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGBwgASgJGjUKE0RlZmF1bHRIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKrcBChBDb25uZWN0aW9uU3RhdHVzEiEKHUNPTk5FQ1RJT05fU1RBVFVTX1VOU1BFQ0lGSUVEEAASHAoYQ09OTkVDVElPTl9TVEFUVVNfQUNUSVZFEAESHgoaQ09OTkVDVElPTl9TVEFUVVNfRElTQUJMRUQQAhIdChlDT05ORUNUSU9OX1NUQVRVU19FWFBJUkVEEAMSIwofQ09OTkVDVElPTl9TVEFUVVNfTUlTQ09ORklHVVJFRBAEYgZwcm90bzM", [file_google_protobuf_struct, file_google_protobuf_timestamp, file_latchkey_v1_credential]);
+  fileDesc("ChxsYXRjaGtleS92MS9jb25uZWN0aW9uLnByb3RvEgtsYXRjaGtleS52MSK2CQoKQ29ubmVjdGlvbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRISCgpwcm9qZWN0X2lkGAQgASgJEhUKDW93bmVyX3VzZXJfaWQYBSABKAkSEAoIcHJvdmlkZXIYBiABKAkSKQoEa2luZBgHIAEoDjIbLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWxLaW5kEhAKCGJhc2VfdXJsGAggASgJEkkKD2RlZmF1bHRfaGVhZGVycxgJIAMoCzIrLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb24uRGVmYXVsdEhlYWRlcnNFbnRyeUIDgAEBEhIKCnRpbWVvdXRfbXMYCiABKAUSDwoHcmV0cmllcxgLIAEoBRISCgpiYWNrb2ZmX21zGAwgASgFEhIKCmlzX2RlZmF1bHQYDSABKAgSMwoGbGFiZWxzGA4gAygLMiMubGF0Y2hrZXkudjEuQ29ubmVjdGlvbi5MYWJlbHNFbnRyeRIpCghtZXRhZGF0YRgPIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSJwoGY29uZmlnGBAgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIvCg5jb25maWdfc3VtbWFyeRgRIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSGwoTcHJvdmlkZXJfYWNjb3VudF9pZBgSIAEoCRIeChZwcm92aWRlcl9hY2NvdW50X2VtYWlsGBMgASgJEjoKGXByb3ZpZGVyX2FjY291bnRfbWV0YWRhdGEYFCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EiQKHGhhc193ZWJob29rX3NpZ25hdHVyZV9zZWNyZXQYFSABKAgSDwoHZW5hYmxlZBgWIAEoCBIvCgtleHBpcmVfdGltZRgXIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObGFzdF90ZXN0ZWRfYXQYGCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgZIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYGiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGBwgASgJEhYKDmludGVncmF0aW9uX2lkGB0gASgJEi0KBnN0YXR1cxgeIAEoDjIdLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb25TdGF0dXMSGAoQcmVxdWVzdGVkX3Njb3BlcxgfIAMoCRIWCg5ncmFudGVkX3Njb3BlcxggIAMoCRIWCg5taXNzaW5nX3Njb3BlcxghIAMoCRo1ChNEZWZhdWx0SGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASrsAgoQQ29ubmVjdGlvblN0YXR1cxIhCh1DT05ORUNUSU9OX1NUQVRVU19VTlNQRUNJRklFRBAAEhwKGENPTk5FQ1RJT05fU1RBVFVTX0FDVElWRRABEh4KGkNPTk5FQ1RJT05fU1RBVFVTX0RJU0FCTEVEEAISHQoZQ09OTkVDVElPTl9TVEFUVVNfRVhQSVJFRBADEiMKH0NPTk5FQ1RJT05fU1RBVFVTX01JU0NPTkZJR1VSRUQQBBIdChlDT05ORUNUSU9OX1NUQVRVU19QRU5ESU5HEAUSLgoqQ09OTkVDVElPTl9TVEFUVVNfUkVBVVRIT1JJWkFUSU9OX1JFUVVJUkVEEAYSHQoZQ09OTkVDVElPTl9TVEFUVVNfUkVWT0tFRBAHEh4KGkNPTk5FQ1RJT05fU1RBVFVTX0VYUElSSU5HEAgSJQohQ09OTkVDVElPTl9TVEFUVVNfUkVGUkVTSF9GQUlMSU5HEAliBnByb3RvMw", [file_google_protobuf_struct, file_google_protobuf_timestamp, file_latchkey_v1_credential]);
 
 /**
  * A third-party account and how it is called. Its secrets are never part of it: GetCredentials answers those.
@@ -219,6 +219,41 @@ export type Connection = Message<"latchkey.v1.Connection"> & {
    * @generated from field: string etag = 28;
    */
   etag: string;
+
+  /**
+   * The integration that its tokens belong to; empty: none.
+   *
+   * @generated from field: string integration_id = 29;
+   */
+  integrationId: string;
+
+  /**
+   * How it stands.
+   *
+   * @generated from field: latchkey.v1.ConnectionStatus status = 30;
+   */
+  status: ConnectionStatus;
+
+  /**
+   * Scopes that were requested.
+   *
+   * @generated from field: repeated string requested_scopes = 31;
+   */
+  requestedScopes: string[];
+
+  /**
+   * Scopes that were granted.
+   *
+   * @generated from field: repeated string granted_scopes = 32;
+   */
+  grantedScopes: string[];
+
+  /**
+   * Requested or required scopes that were not granted.
+   *
+   * @generated from field: repeated string missing_scopes = 33;
+   */
+  missingScopes: string[];
 };
 
 /**
@@ -263,11 +298,46 @@ export const ConnectionStatus = {
   EXPIRED: 3,
 
   /**
-   * A secret that it refers to does not exist.
+   * A secret that it refers to does not exist, its provider refuses the integration's client, or a required scope is missing.
    *
    * @generated from enum value: CONNECTION_STATUS_MISCONFIGURED = 4;
    */
   MISCONFIGURED: 4,
+
+  /**
+   * An authorization was begun and has not succeeded yet.
+   *
+   * @generated from enum value: CONNECTION_STATUS_PENDING = 5;
+   */
+  PENDING: 5,
+
+  /**
+   * A person must grant access again: StartAuthorization with its id.
+   *
+   * @generated from enum value: CONNECTION_STATUS_REAUTHORIZATION_REQUIRED = 6;
+   */
+  REAUTHORIZATION_REQUIRED: 6,
+
+  /**
+   * RevokeConnection was called; its tokens are gone.
+   *
+   * @generated from enum value: CONNECTION_STATUS_REVOKED = 7;
+   */
+  REVOKED: 7,
+
+  /**
+   * It can be used, and its token expires within 7 days and nothing here renews it.
+   *
+   * @generated from enum value: CONNECTION_STATUS_EXPIRING = 8;
+   */
+  EXPIRING: 8,
+
+  /**
+   * It can be used until its token expires; renewing it fails.
+   *
+   * @generated from enum value: CONNECTION_STATUS_REFRESH_FAILING = 9;
+   */
+  REFRESH_FAILING: 9,
 } as const;
 
 /**

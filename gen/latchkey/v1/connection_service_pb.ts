@@ -5,9 +5,11 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
+import type { Authorization, AuthorizationMethod } from "./authorization_pb.ts";
+import { file_latchkey_v1_authorization } from "./authorization_pb.ts";
 import type { Connection, ConnectionStatus } from "./connection_pb.ts";
 import { file_latchkey_v1_connection } from "./connection_pb.ts";
 import type { Credential, CredentialKind } from "./credential_pb.ts";
@@ -18,7 +20,7 @@ import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/connection_service.proto.
  */
 export const file_latchkey_v1_connection_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRsYXRjaGtleS92MS9jb25uZWN0aW9uX3NlcnZpY2UucHJvdG8SC2xhdGNoa2V5LnYxIooBCglTdHJpbmdNYXASTQoHZW50cmllcxgBIAMoCzIjLmxhdGNoa2V5LnYxLlN0cmluZ01hcC5FbnRyaWVzRW50cnlCF7pIFJoBERAyIgZyBBABGGQqBXIDGIAgGi4KDEVudHJpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIrwBCglIZWFkZXJNYXASfwoHZW50cmllcxgBIAMoCzIjLmxhdGNoa2V5LnYxLkhlYWRlck1hcC5FbnRyaWVzRW50cnlCSYABAbpIQ5oBQBAyIiNyIRhkMh1eW0EtWmEtejAtOSEjJCUmJyorLl5fYHx+LV0rJCoXchUYgCAyEF5bXHgyMC1ceDdlXHRdKiQaLgoMRW50cmllc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi3gcKF0NyZWF0ZUNvbm5lY3Rpb25SZXF1ZXN0Ei0KBG5hbWUYASABKAlCH7pIHHIaEAEY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKyQSMwoMZGlzcGxheV9uYW1lGAIgASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJBIwCgpwcm9qZWN0X2lkGAMgASgJQhy6SBlyFxhkMhNeW15ceDAwLVx4MWZceDdmXSokEj4KDW93bmVyX3VzZXJfaWQYBCABKAlCJ7pIJHIiMiBeKHVzZXJfWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIzCghwcm92aWRlchgFIAEoCUIhukgechwYZDIYXihbYS16MC05XVthLXowLTlfLV0qKT8kEjMKCmNyZWRlbnRpYWwYBiABKAsyFy5sYXRjaGtleS52MS5DcmVkZW50aWFsQga6SAPIAQESMQoIYmFzZV91cmwYByABKAlCH7pIHHIaGPQDMhVeKGh0dHBzPzovL1teXHNAXSspPyQSLwoPZGVmYXVsdF9oZWFkZXJzGAggASgLMhYubGF0Y2hrZXkudjEuSGVhZGVyTWFwEiQKCnRpbWVvdXRfbXMYCSABKAVCC7pICBoGGODUAyhkSACIAQESHwoHcmV0cmllcxgKIAEoBUIJukgGGgQYCigASAGIAQESIwoKYmFja29mZl9tcxgLIAEoBUIKukgHGgUYiCcoAEgCiAEBEhIKCmlzX2RlZmF1bHQYDCABKAgSJgoGbGFiZWxzGA0gASgLMhYubGF0Y2hrZXkudjEuU3RyaW5nTWFwEikKCG1ldGFkYXRhGA4gASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBInCgZjb25maWcYDyABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EiUKE3Byb3ZpZGVyX2FjY291bnRfaWQYECABKAlCCLpIBXIDGP8BEigKFnByb3ZpZGVyX2FjY291bnRfZW1haWwYESABKAlCCLpIBXIDGMACEjoKGXByb3ZpZGVyX2FjY291bnRfbWV0YWRhdGEYEiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Ei0KGHdlYmhvb2tfc2lnbmF0dXJlX3NlY3JldBgTIAEoCUILgAEBukgFcgMYgCASEAoIZGlzYWJsZWQYFCABKAgSKwoKcmVxdWVzdF9pZBgVIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiRCDQoLX3RpbWVvdXRfbXNCCgoIX3JldHJpZXNCDQoLX2JhY2tvZmZfbXMiRwoYQ3JlYXRlQ29ubmVjdGlvblJlc3BvbnNlEisKCmNvbm5lY3Rpb24YASABKAsyFy5sYXRjaGtleS52MS5Db25uZWN0aW9uIlMKFEdldENvbm5lY3Rpb25SZXF1ZXN0EjsKDWNvbm5lY3Rpb25faWQYASABKAlCJLpIIXIfMh1eY29ubl9bMC05YS1oamttbnAtdHYtel17MjZ9JCJEChVHZXRDb25uZWN0aW9uUmVzcG9uc2USKwoKY29ubmVjdGlvbhgBIAEoCzIXLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb24ijwUKFkxpc3RDb25uZWN0aW9uc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASNQoFb3JkZXIYBCABKA4yHC5sYXRjaGtleS52MS5Db25uZWN0aW9uT3JkZXJCCLpIBYIBAhABEhcKD3dpdGhfdG90YWxfc2l6ZRgFIAEoCBIgCgpwcm9qZWN0X2lkGAYgASgJQge6SARyAhhkSACIAQESQwoNb3duZXJfdXNlcl9pZBgHIAEoCUInukgkciIyIF4odXNlcl9bMC05YS1oamttbnAtdHYtel17MjZ9KT8kSAGIAQESGQoIcHJvdmlkZXIYCCABKAlCB7pIBHICGGQSMwoEa2luZBgJIAEoDjIbLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWxLaW5kQgi6SAWCAQIQARI3CgZzdGF0dXMYCiABKA4yHS5sYXRjaGtleS52MS5Db25uZWN0aW9uU3RhdHVzQgi6SAWCAQIQARIUCgdlbmFibGVkGAsgASgISAKIAQESWAoGbGFiZWxzGAwgAygLMi8ubGF0Y2hrZXkudjEuTGlzdENvbm5lY3Rpb25zUmVxdWVzdC5MYWJlbHNFbnRyeUIXukgUmgEREAoiBnIEEAEYZCoFcgMYgCASFQoEdGV4dBgNIAEoCUIHukgEcgIYZBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQg0KC19wcm9qZWN0X2lkQhAKDl9vd25lcl91c2VyX2lkQgoKCF9lbmFibGVkIogBChdMaXN0Q29ubmVjdGlvbnNSZXNwb25zZRIsCgtjb25uZWN0aW9ucxgBIAMoCzIXLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZSK0CAoXVXBkYXRlQ29ubmVjdGlvblJlcXVlc3QSOwoNY29ubmVjdGlvbl9pZBgBIAEoCUIkukghch8yHV5jb25uX1swLTlhLWhqa21ucC10di16XXsyNn0kEhUKBGV0YWcYAiABKAlCB7pIBHICGGQSMgoEbmFtZRgDIAEoCUIfukgcchoQARj/ATITXlteXHgwMC1ceDFmXHg3Zl0rJEgAiAEBEjgKDGRpc3BsYXlfbmFtZRgEIAEoCUIdukgachgY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKiRIAYgBARI4Cghwcm92aWRlchgFIAEoCUIhukgechwYZDIYXihbYS16MC05XVthLXowLTlfLV0qKT8kSAKIAQESKwoKY3JlZGVudGlhbBgGIAEoCzIXLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWwSNgoIYmFzZV91cmwYByABKAlCH7pIHHIaGPQDMhVeKGh0dHBzPzovL1teXHNAXSspPyRIA4gBARIvCg9kZWZhdWx0X2hlYWRlcnMYCCABKAsyFi5sYXRjaGtleS52MS5IZWFkZXJNYXASJAoKdGltZW91dF9tcxgJIAEoBUILukgIGgYY4NQDKGRIBIgBARIfCgdyZXRyaWVzGAogASgFQgm6SAYaBBgKKABIBYgBARIjCgpiYWNrb2ZmX21zGAsgASgFQgq6SAcaBRiIJygASAaIAQESFwoKaXNfZGVmYXVsdBgMIAEoCEgHiAEBEiYKBmxhYmVscxgNIAEoCzIWLmxhdGNoa2V5LnYxLlN0cmluZ01hcBIpCghtZXRhZGF0YRgOIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSJwoGY29uZmlnGA8gASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIqChNwcm92aWRlcl9hY2NvdW50X2lkGBAgASgJQgi6SAVyAxj/AUgIiAEBEi0KFnByb3ZpZGVyX2FjY291bnRfZW1haWwYESABKAlCCLpIBXIDGMACSAmIAQESOgoZcHJvdmlkZXJfYWNjb3VudF9tZXRhZGF0YRgSIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSMgoYd2ViaG9va19zaWduYXR1cmVfc2VjcmV0GBMgASgJQguAAQG6SAVyAxiAIEgKiAEBQgcKBV9uYW1lQg8KDV9kaXNwbGF5X25hbWVCCwoJX3Byb3ZpZGVyQgsKCV9iYXNlX3VybEINCgtfdGltZW91dF9tc0IKCghfcmV0cmllc0INCgtfYmFja29mZl9tc0INCgtfaXNfZGVmYXVsdEIWChRfcHJvdmlkZXJfYWNjb3VudF9pZEIZChdfcHJvdmlkZXJfYWNjb3VudF9lbWFpbEIbChlfd2ViaG9va19zaWduYXR1cmVfc2VjcmV0IkcKGFVwZGF0ZUNvbm5lY3Rpb25SZXNwb25zZRIrCgpjb25uZWN0aW9uGAEgASgLMhcubGF0Y2hrZXkudjEuQ29ubmVjdGlvbiJtChdEZWxldGVDb25uZWN0aW9uUmVxdWVzdBI7Cg1jb25uZWN0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZCIaChhEZWxldGVDb25uZWN0aW9uUmVzcG9uc2UiVgoXRW5hYmxlQ29ubmVjdGlvblJlcXVlc3QSOwoNY29ubmVjdGlvbl9pZBgBIAEoCUIkukghch8yHV5jb25uX1swLTlhLWhqa21ucC10di16XXsyNn0kIkcKGEVuYWJsZUNvbm5lY3Rpb25SZXNwb25zZRIrCgpjb25uZWN0aW9uGAEgASgLMhcubGF0Y2hrZXkudjEuQ29ubmVjdGlvbiJXChhEaXNhYmxlQ29ubmVjdGlvblJlcXVlc3QSOwoNY29ubmVjdGlvbl9pZBgBIAEoCUIkukghch8yHV5jb25uX1swLTlhLWhqa21ucC10di16XXsyNn0kIkgKGURpc2FibGVDb25uZWN0aW9uUmVzcG9uc2USKwoKY29ubmVjdGlvbhgBIAEoCzIXLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb24iWQoaR2V0Q29ubmVjdGlvblN0YXR1c1JlcXVlc3QSOwoNY29ubmVjdGlvbl9pZBgBIAEoCUIkukghch8yHV5jb25uX1swLTlhLWhqa21ucC10di16XXsyNn0kIpwCChtHZXRDb25uZWN0aW9uU3RhdHVzUmVzcG9uc2USLQoGc3RhdHVzGAEgASgOMh0ubGF0Y2hrZXkudjEuQ29ubmVjdGlvblN0YXR1cxIOCgZyZWFzb24YAiABKAkSDgoGYWR2aWNlGAMgASgJEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIXCg9taXNzaW5nX3NlY3JldHMYBSADKAkSMgoObGFzdF90ZXN0ZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiVAoVR2V0Q3JlZGVudGlhbHNSZXF1ZXN0EjsKDWNvbm5lY3Rpb25faWQYASABKAlCJLpIIXIfMh1eY29ubl9bMC05YS1oamttbnAtdHYtel17MjZ9JCI0ChBSZXF1ZXN0UGFyYW1ldGVyEgwKBG5hbWUYASABKAkSEgoFdmFsdWUYAiABKAlCA4ABASL/AQoWR2V0Q3JlZGVudGlhbHNSZXNwb25zZRIVCg1jb25uZWN0aW9uX2lkGAEgASgJEisKCmNyZWRlbnRpYWwYAiABKAsyFy5sYXRjaGtleS52MS5DcmVkZW50aWFsEi4KB2hlYWRlcnMYAyADKAsyHS5sYXRjaGtleS52MS5SZXF1ZXN0UGFyYW1ldGVyEiwKBXF1ZXJ5GAQgAygLMh0ubGF0Y2hrZXkudjEuUmVxdWVzdFBhcmFtZXRlchIvCgtleHBpcmVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKZ2VuZXJhdGlvbhgGIAEoBSrGAQoPQ29ubmVjdGlvbk9yZGVyEiAKHENPTk5FQ1RJT05fT1JERVJfVU5TUEVDSUZJRUQQABIlCiFDT05ORUNUSU9OX09SREVSX0NSRUFURV9USU1FX0RFU0MQARIkCiBDT05ORUNUSU9OX09SREVSX0NSRUFURV9USU1FX0FTQxACEiUKIUNPTk5FQ1RJT05fT1JERVJfVVBEQVRFX1RJTUVfREVTQxADEh0KGUNPTk5FQ1RJT05fT1JERVJfTkFNRV9BU0MQBDLnCAoRQ29ubmVjdGlvblNlcnZpY2USeAoQQ3JlYXRlQ29ubmVjdGlvbhIkLmxhdGNoa2V5LnYxLkNyZWF0ZUNvbm5lY3Rpb25SZXF1ZXN0GiUubGF0Y2hrZXkudjEuQ3JlYXRlQ29ubmVjdGlvblJlc3BvbnNlIheiuxgTChFjb25uZWN0aW9uOmNyZWF0ZRJwCg1HZXRDb25uZWN0aW9uEiEubGF0Y2hrZXkudjEuR2V0Q29ubmVjdGlvblJlcXVlc3QaIi5sYXRjaGtleS52MS5HZXRDb25uZWN0aW9uUmVzcG9uc2UiGJACAaK7GBEKD2Nvbm5lY3Rpb246cmVhZBJ2Cg9MaXN0Q29ubmVjdGlvbnMSIy5sYXRjaGtleS52MS5MaXN0Q29ubmVjdGlvbnNSZXF1ZXN0GiQubGF0Y2hrZXkudjEuTGlzdENvbm5lY3Rpb25zUmVzcG9uc2UiGJACAaK7GBEKD2Nvbm5lY3Rpb246cmVhZBJ7ChBVcGRhdGVDb25uZWN0aW9uEiQubGF0Y2hrZXkudjEuVXBkYXRlQ29ubmVjdGlvblJlcXVlc3QaJS5sYXRjaGtleS52MS5VcGRhdGVDb25uZWN0aW9uUmVzcG9uc2UiGpACAqK7GBMKEWNvbm5lY3Rpb246dXBkYXRlEnsKEERlbGV0ZUNvbm5lY3Rpb24SJC5sYXRjaGtleS52MS5EZWxldGVDb25uZWN0aW9uUmVxdWVzdBolLmxhdGNoa2V5LnYxLkRlbGV0ZUNvbm5lY3Rpb25SZXNwb25zZSIakAICorsYEwoRY29ubmVjdGlvbjpkZWxldGUSewoQRW5hYmxlQ29ubmVjdGlvbhIkLmxhdGNoa2V5LnYxLkVuYWJsZUNvbm5lY3Rpb25SZXF1ZXN0GiUubGF0Y2hrZXkudjEuRW5hYmxlQ29ubmVjdGlvblJlc3BvbnNlIhqQAgKiuxgTChFjb25uZWN0aW9uOnVwZGF0ZRJ+ChFEaXNhYmxlQ29ubmVjdGlvbhIlLmxhdGNoa2V5LnYxLkRpc2FibGVDb25uZWN0aW9uUmVxdWVzdBomLmxhdGNoa2V5LnYxLkRpc2FibGVDb25uZWN0aW9uUmVzcG9uc2UiGpACAqK7GBMKEWNvbm5lY3Rpb246dXBkYXRlEoIBChNHZXRDb25uZWN0aW9uU3RhdHVzEicubGF0Y2hrZXkudjEuR2V0Q29ubmVjdGlvblN0YXR1c1JlcXVlc3QaKC5sYXRjaGtleS52MS5HZXRDb25uZWN0aW9uU3RhdHVzUmVzcG9uc2UiGJACAaK7GBEKD2Nvbm5lY3Rpb246cmVhZBJyCg5HZXRDcmVkZW50aWFscxIiLmxhdGNoa2V5LnYxLkdldENyZWRlbnRpYWxzUmVxdWVzdBojLmxhdGNoa2V5LnYxLkdldENyZWRlbnRpYWxzUmVzcG9uc2UiF6K7GBMKD2NyZWRlbnRpYWw6cmVhZCABYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_struct, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_connection, file_latchkey_v1_credential]);
+  fileDesc("CiRsYXRjaGtleS92MS9jb25uZWN0aW9uX3NlcnZpY2UucHJvdG8SC2xhdGNoa2V5LnYxIooBCglTdHJpbmdNYXASTQoHZW50cmllcxgBIAMoCzIjLmxhdGNoa2V5LnYxLlN0cmluZ01hcC5FbnRyaWVzRW50cnlCF7pIFJoBERAyIgZyBBABGGQqBXIDGIAgGi4KDEVudHJpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIrwBCglIZWFkZXJNYXASfwoHZW50cmllcxgBIAMoCzIjLmxhdGNoa2V5LnYxLkhlYWRlck1hcC5FbnRyaWVzRW50cnlCSYABAbpIQ5oBQBAyIiNyIRhkMh1eW0EtWmEtejAtOSEjJCUmJyorLl5fYHx+LV0rJCoXchUYgCAyEF5bXHgyMC1ceDdlXHRdKiQaLgoMRW50cmllc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEinwgKF0NyZWF0ZUNvbm5lY3Rpb25SZXF1ZXN0Ei0KBG5hbWUYASABKAlCH7pIHHIaEAEY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKyQSMwoMZGlzcGxheV9uYW1lGAIgASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJBIwCgpwcm9qZWN0X2lkGAMgASgJQhy6SBlyFxhkMhNeW15ceDAwLVx4MWZceDdmXSokEj4KDW93bmVyX3VzZXJfaWQYBCABKAlCJ7pIJHIiMiBeKHVzZXJfWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIzCghwcm92aWRlchgFIAEoCUIhukgechwYZDIYXihbYS16MC05XVthLXowLTlfLV0qKT8kEjMKCmNyZWRlbnRpYWwYBiABKAsyFy5sYXRjaGtleS52MS5DcmVkZW50aWFsQga6SAPIAQESMQoIYmFzZV91cmwYByABKAlCH7pIHHIaGPQDMhVeKGh0dHBzPzovL1teXHNAXSspPyQSLwoPZGVmYXVsdF9oZWFkZXJzGAggASgLMhYubGF0Y2hrZXkudjEuSGVhZGVyTWFwEiQKCnRpbWVvdXRfbXMYCSABKAVCC7pICBoGGODUAyhkSACIAQESHwoHcmV0cmllcxgKIAEoBUIJukgGGgQYCigASAGIAQESIwoKYmFja29mZl9tcxgLIAEoBUIKukgHGgUYiCcoAEgCiAEBEhIKCmlzX2RlZmF1bHQYDCABKAgSJgoGbGFiZWxzGA0gASgLMhYubGF0Y2hrZXkudjEuU3RyaW5nTWFwEikKCG1ldGFkYXRhGA4gASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBInCgZjb25maWcYDyABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EiUKE3Byb3ZpZGVyX2FjY291bnRfaWQYECABKAlCCLpIBXIDGP8BEigKFnByb3ZpZGVyX2FjY291bnRfZW1haWwYESABKAlCCLpIBXIDGMACEjoKGXByb3ZpZGVyX2FjY291bnRfbWV0YWRhdGEYEiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Ei0KGHdlYmhvb2tfc2lnbmF0dXJlX3NlY3JldBgTIAEoCUILgAEBukgFcgMYgCASEAoIZGlzYWJsZWQYFCABKAgSPwoOaW50ZWdyYXRpb25faWQYFiABKAlCJ7pIJHIiMiBeKGludGdfWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIrCgpyZXF1ZXN0X2lkGBUgASgJQhe6SBRyEhhkMg5eW1x4MjEtXHg3ZV0qJEINCgtfdGltZW91dF9tc0IKCghfcmV0cmllc0INCgtfYmFja29mZl9tcyJHChhDcmVhdGVDb25uZWN0aW9uUmVzcG9uc2USKwoKY29ubmVjdGlvbhgBIAEoCzIXLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb24iUwoUR2V0Q29ubmVjdGlvblJlcXVlc3QSOwoNY29ubmVjdGlvbl9pZBgBIAEoCUIkukghch8yHV5jb25uX1swLTlhLWhqa21ucC10di16XXsyNn0kIkQKFUdldENvbm5lY3Rpb25SZXNwb25zZRIrCgpjb25uZWN0aW9uGAEgASgLMhcubGF0Y2hrZXkudjEuQ29ubmVjdGlvbiKlBgoWTGlzdENvbm5lY3Rpb25zUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgCASGAoEc2tpcBgDIAEoBUIKukgHGgUYkE4oABI1CgVvcmRlchgEIAEoDjIcLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb25PcmRlckIIukgFggECEAESFwoPd2l0aF90b3RhbF9zaXplGAUgASgIEiAKCnByb2plY3RfaWQYBiABKAlCB7pIBHICGGRIAIgBARJDCg1vd25lcl91c2VyX2lkGAcgASgJQie6SCRyIjIgXih1c2VyX1swLTlhLWhqa21ucC10di16XXsyNn0pPyRIAYgBARIZCghwcm92aWRlchgIIAEoCUIHukgEcgIYZBIzCgRraW5kGAkgASgOMhsubGF0Y2hrZXkudjEuQ3JlZGVudGlhbEtpbmRCCLpIBYIBAhABEjcKBnN0YXR1cxgKIAEoDjIdLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb25TdGF0dXNCCLpIBYIBAhABEhQKB2VuYWJsZWQYCyABKAhIAogBARJYCgZsYWJlbHMYDCADKAsyLy5sYXRjaGtleS52MS5MaXN0Q29ubmVjdGlvbnNSZXF1ZXN0LkxhYmVsc0VudHJ5Qhe6SBSaAREQCiIGcgQQARhkKgVyAxiAIBIVCgR0ZXh0GA0gASgJQge6SARyAhhkEjIKDmV4cGlyZXNfYmVmb3JlGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIfCg1taXNzaW5nX3Njb3BlGA8gASgJQgi6SAVyAxjIARI/Cg5pbnRlZ3JhdGlvbl9pZBgQIAEoCUInukgkciIyIF4oaW50Z19bMC05YS1oamttbnAtdHYtel17MjZ9KT8kGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDQoLX3Byb2plY3RfaWRCEAoOX293bmVyX3VzZXJfaWRCCgoIX2VuYWJsZWQiiAEKF0xpc3RDb25uZWN0aW9uc1Jlc3BvbnNlEiwKC2Nvbm5lY3Rpb25zGAEgAygLMhcubGF0Y2hrZXkudjEuQ29ubmVjdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIrQIChdVcGRhdGVDb25uZWN0aW9uUmVxdWVzdBI7Cg1jb25uZWN0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZBIyCgRuYW1lGAMgASgJQh+6SBxyGhABGP8BMhNeW15ceDAwLVx4MWZceDdmXSskSACIAQESOAoMZGlzcGxheV9uYW1lGAQgASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJEgBiAEBEjgKCHByb3ZpZGVyGAUgASgJQiG6SB5yHBhkMhheKFthLXowLTldW2EtejAtOV8tXSopPyRIAogBARIrCgpjcmVkZW50aWFsGAYgASgLMhcubGF0Y2hrZXkudjEuQ3JlZGVudGlhbBI2CghiYXNlX3VybBgHIAEoCUIfukgcchoY9AMyFV4oaHR0cHM/Oi8vW15cc0BdKyk/JEgDiAEBEi8KD2RlZmF1bHRfaGVhZGVycxgIIAEoCzIWLmxhdGNoa2V5LnYxLkhlYWRlck1hcBIkCgp0aW1lb3V0X21zGAkgASgFQgu6SAgaBhjg1AMoZEgEiAEBEh8KB3JldHJpZXMYCiABKAVCCbpIBhoEGAooAEgFiAEBEiMKCmJhY2tvZmZfbXMYCyABKAVCCrpIBxoFGIgnKABIBogBARIXCgppc19kZWZhdWx0GAwgASgISAeIAQESJgoGbGFiZWxzGA0gASgLMhYubGF0Y2hrZXkudjEuU3RyaW5nTWFwEikKCG1ldGFkYXRhGA4gASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBInCgZjb25maWcYDyABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EioKE3Byb3ZpZGVyX2FjY291bnRfaWQYECABKAlCCLpIBXIDGP8BSAiIAQESLQoWcHJvdmlkZXJfYWNjb3VudF9lbWFpbBgRIAEoCUIIukgFcgMYwAJICYgBARI6Chlwcm92aWRlcl9hY2NvdW50X21ldGFkYXRhGBIgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIyChh3ZWJob29rX3NpZ25hdHVyZV9zZWNyZXQYEyABKAlCC4ABAbpIBXIDGIAgSAqIAQFCBwoFX25hbWVCDwoNX2Rpc3BsYXlfbmFtZUILCglfcHJvdmlkZXJCCwoJX2Jhc2VfdXJsQg0KC190aW1lb3V0X21zQgoKCF9yZXRyaWVzQg0KC19iYWNrb2ZmX21zQg0KC19pc19kZWZhdWx0QhYKFF9wcm92aWRlcl9hY2NvdW50X2lkQhkKF19wcm92aWRlcl9hY2NvdW50X2VtYWlsQhsKGV93ZWJob29rX3NpZ25hdHVyZV9zZWNyZXQiRwoYVXBkYXRlQ29ubmVjdGlvblJlc3BvbnNlEisKCmNvbm5lY3Rpb24YASABKAsyFy5sYXRjaGtleS52MS5Db25uZWN0aW9uIm0KF0RlbGV0ZUNvbm5lY3Rpb25SZXF1ZXN0EjsKDWNvbm5lY3Rpb25faWQYASABKAlCJLpIIXIfMh1eY29ubl9bMC05YS1oamttbnAtdHYtel17MjZ9JBIVCgRldGFnGAIgASgJQge6SARyAhhkIhoKGERlbGV0ZUNvbm5lY3Rpb25SZXNwb25zZSJWChdFbmFibGVDb25uZWN0aW9uUmVxdWVzdBI7Cg1jb25uZWN0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiRwoYRW5hYmxlQ29ubmVjdGlvblJlc3BvbnNlEisKCmNvbm5lY3Rpb24YASABKAsyFy5sYXRjaGtleS52MS5Db25uZWN0aW9uIlcKGERpc2FibGVDb25uZWN0aW9uUmVxdWVzdBI7Cg1jb25uZWN0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiSAoZRGlzYWJsZUNvbm5lY3Rpb25SZXNwb25zZRIrCgpjb25uZWN0aW9uGAEgASgLMhcubGF0Y2hrZXkudjEuQ29ubmVjdGlvbiJZChpHZXRDb25uZWN0aW9uU3RhdHVzUmVxdWVzdBI7Cg1jb25uZWN0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSQingMKG0dldENvbm5lY3Rpb25TdGF0dXNSZXNwb25zZRItCgZzdGF0dXMYASABKA4yHS5sYXRjaGtleS52MS5Db25uZWN0aW9uU3RhdHVzEg4KBnJlYXNvbhgCIAEoCRIOCgZhZHZpY2UYAyABKAkSLwoLZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD21pc3Npbmdfc2VjcmV0cxgFIAMoCRIyCg5sYXN0X3Rlc3RlZF9hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMbGFzdF91c2VkX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgt0b2tlbl92YWxpZBgIIAEoCBIWCg5ncmFudGVkX3Njb3BlcxgJIAMoCRIWCg5taXNzaW5nX3Njb3BlcxgKIAMoCRIbChNwcm92aWRlcl9hY2NvdW50X2lkGAsgASgJEh4KFnByb3ZpZGVyX2FjY291bnRfZW1haWwYDCABKAkilgEKFUdldENyZWRlbnRpYWxzUmVxdWVzdBI7Cg1jb25uZWN0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSQAoNbWluX3ZhbGlkX2ZvchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFMgAiNAoQUmVxdWVzdFBhcmFtZXRlchIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJQgOAAQEi/wEKFkdldENyZWRlbnRpYWxzUmVzcG9uc2USFQoNY29ubmVjdGlvbl9pZBgBIAEoCRIrCgpjcmVkZW50aWFsGAIgASgLMhcubGF0Y2hrZXkudjEuQ3JlZGVudGlhbBIuCgdoZWFkZXJzGAMgAygLMh0ubGF0Y2hrZXkudjEuUmVxdWVzdFBhcmFtZXRlchIsCgVxdWVyeRgEIAMoCzIdLmxhdGNoa2V5LnYxLlJlcXVlc3RQYXJhbWV0ZXISLwoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmdlbmVyYXRpb24YBiABKAUiuQIKDU5ld0Nvbm5lY3Rpb24SLQoEbmFtZRgBIAEoCUIfukgcchoQARj/ATITXlteXHgwMC1ceDFmXHg3Zl0rJBIzCgxkaXNwbGF5X25hbWUYAiABKAlCHbpIGnIYGP8BMhNeW15ceDAwLVx4MWZceDdmXSokEjAKCnByb2plY3RfaWQYAyABKAlCHLpIGXIXGGQyE15bXlx4MDAtXHgxZlx4N2ZdKiQSPgoNb3duZXJfdXNlcl9pZBgEIAEoCUInukgkciIyIF4odXNlcl9bMC05YS1oamttbnAtdHYtel17MjZ9KT8kEhYKDm93bmVyX2J5X2VtYWlsGAUgASgIEhIKCmlzX2RlZmF1bHQYBiABKAgSJgoGbGFiZWxzGAcgASgLMhYubGF0Y2hrZXkudjEuU3RyaW5nTWFwIs8EChlTdGFydEF1dGhvcml6YXRpb25SZXF1ZXN0Ej8KDmludGVncmF0aW9uX2lkGAEgASgJQie6SCRyIjIgXihpbnRnX1swLTlhLWhqa21ucC10di16XXsyNn0pPyQSMwoIcHJvdmlkZXIYAiABKAlCIbpIHnIcGGQyGF4oW2EtejAtOV1bYS16MC05Xy1dKik/JBI9Cg1jb25uZWN0aW9uX2lkGAMgASgJQiS6SCFyHzIdXmNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSRIABI0Cg5uZXdfY29ubmVjdGlvbhgEIAEoCzIaLmxhdGNoa2V5LnYxLk5ld0Nvbm5lY3Rpb25IABI8CgZzY29wZXMYBSADKAlCLLpIKZIBJhBkIiJyIBjIATIbXltceDIxXHgyMy1ceDViXHg1ZC1ceDdlXSskEjMKCnJldHVybl91cmwYBiABKAlCH7pIHHIaGNAPMhVeKGh0dHBzPzovL1teXHNAXSspPyQSMQoKbG9naW5faGludBgHIAEoCUIdukgachgYwAIyE15bXlx4MDAtXHgxZlx4N2ZdKiQSOgoGbWV0aG9kGAggASgOMiAubGF0Y2hrZXkudjEuQXV0aG9yaXphdGlvbk1ldGhvZEIIukgFggECEAESHAoUYWxsb3dfYWNjb3VudF9jaGFuZ2UYCSABKAgSNgoMcmVkaXJlY3RfdXJpGAogASgJQiC6SB1yGxj0AzIWXihodHRwcz86Ly9bXlxzQCNdKyk/JEIPCgZ0YXJnZXQSBbpIAggBIm8KGlN0YXJ0QXV0aG9yaXphdGlvblJlc3BvbnNlEjEKDWF1dGhvcml6YXRpb24YASABKAsyGi5sYXRjaGtleS52MS5BdXRob3JpemF0aW9uEh4KEWF1dGhvcml6YXRpb25fdXJsGAIgASgJQgOAAQEiRQocQ29tcGxldGVBdXRob3JpemF0aW9uUmVxdWVzdBIlCg5jYWxsYmFja19xdWVyeRgBIAEoCUINgAEBukgHcgUQARiAQCJSCh1Db21wbGV0ZUF1dGhvcml6YXRpb25SZXNwb25zZRIxCg1hdXRob3JpemF0aW9uGAEgASgLMhoubGF0Y2hrZXkudjEuQXV0aG9yaXphdGlvbiJZChdHZXRBdXRob3JpemF0aW9uUmVxdWVzdBI+ChBhdXRob3JpemF0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmF1dGhfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiTQoYR2V0QXV0aG9yaXphdGlvblJlc3BvbnNlEjEKDWF1dGhvcml6YXRpb24YASABKAsyGi5sYXRjaGtleS52MS5BdXRob3JpemF0aW9uIlsKGVdhdGNoQXV0aG9yaXphdGlvblJlcXVlc3QSPgoQYXV0aG9yaXphdGlvbl9pZBgBIAEoCUIkukghch8yHV5hdXRoX1swLTlhLWhqa21ucC10di16XXsyNn0kIk8KGldhdGNoQXV0aG9yaXphdGlvblJlc3BvbnNlEjEKDWF1dGhvcml6YXRpb24YASABKAsyGi5sYXRjaGtleS52MS5BdXRob3JpemF0aW9uIq4CChNFbnN1cmVUb2tlbnNSZXF1ZXN0EjAKCHByb3ZpZGVyGAEgASgJQh66SBtyGRhkMhVeW2EtejAtOV1bYS16MC05Xy1dKiQSMAoKcHJvamVjdF9pZBgCIAEoCUIcukgZchcYZDITXlteXHgwMC1ceDFmXHg3Zl0qJBI8CgZzY29wZXMYAyADKAlCLLpIKZIBJhBkIiJyIBjIATIbXltceDIxXHgyMy1ceDViXHg1ZC1ceDdlXSskEjMKCnJldHVybl91cmwYBCABKAlCH7pIHHIaGNAPMhVeKGh0dHBzPzovL1teXHNAXSspPyQSQAoNbWluX3ZhbGlkX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFMgAingEKFEVuc3VyZVRva2Vuc1Jlc3BvbnNlEjoKC2NyZWRlbnRpYWxzGAEgASgLMiMubGF0Y2hrZXkudjEuR2V0Q3JlZGVudGlhbHNSZXNwb25zZUgAEkAKDWF1dGhvcml6YXRpb24YAiABKAsyJy5sYXRjaGtleS52MS5TdGFydEF1dGhvcml6YXRpb25SZXNwb25zZUgAQggKBnJlc3VsdCJWChdSZXZva2VDb25uZWN0aW9uUmVxdWVzdBI7Cg1jb25uZWN0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSQihQEKGFJldm9rZUNvbm5lY3Rpb25SZXNwb25zZRIrCgpjb25uZWN0aW9uGAEgASgLMhcubGF0Y2hrZXkudjEuQ29ubmVjdGlvbhI8ChNwcm92aWRlcl9yZXZvY2F0aW9uGAIgASgOMh8ubGF0Y2hrZXkudjEuUHJvdmlkZXJSZXZvY2F0aW9uIl0KGFJldm9rZUNvbm5lY3Rpb25zUmVxdWVzdBIwCghwcm92aWRlchgBIAEoCUIeukgbchkYZDIVXlthLXowLTldW2EtejAtOV8tXSokEg8KB2RyeV9ydW4YAiABKAgiQQoZUmV2b2tlQ29ubmVjdGlvbnNSZXNwb25zZRIWCg5jb25uZWN0aW9uX2lkcxgBIAMoCRIMCgRtb3JlGAIgASgIKsYBCg9Db25uZWN0aW9uT3JkZXISIAocQ09OTkVDVElPTl9PUkRFUl9VTlNQRUNJRklFRBAAEiUKIUNPTk5FQ1RJT05fT1JERVJfQ1JFQVRFX1RJTUVfREVTQxABEiQKIENPTk5FQ1RJT05fT1JERVJfQ1JFQVRFX1RJTUVfQVNDEAISJQohQ09OTkVDVElPTl9PUkRFUl9VUERBVEVfVElNRV9ERVNDEAMSHQoZQ09OTkVDVElPTl9PUkRFUl9OQU1FX0FTQxAEKsIBChJQcm92aWRlclJldm9jYXRpb24SIwofUFJPVklERVJfUkVWT0NBVElPTl9VTlNQRUNJRklFRBAAEiEKHVBST1ZJREVSX1JFVk9DQVRJT05fU0NIRURVTEVEEAESIwofUFJPVklERVJfUkVWT0NBVElPTl9VTlNVUFBPUlRFRBACEh4KGlBST1ZJREVSX1JFVk9DQVRJT05fU0hBUkVEEAMSHwobUFJPVklERVJfUkVWT0NBVElPTl9OT1RISU5HEAQy1w8KEUNvbm5lY3Rpb25TZXJ2aWNlEngKEENyZWF0ZUNvbm5lY3Rpb24SJC5sYXRjaGtleS52MS5DcmVhdGVDb25uZWN0aW9uUmVxdWVzdBolLmxhdGNoa2V5LnYxLkNyZWF0ZUNvbm5lY3Rpb25SZXNwb25zZSIXorsYEwoRY29ubmVjdGlvbjpjcmVhdGUScAoNR2V0Q29ubmVjdGlvbhIhLmxhdGNoa2V5LnYxLkdldENvbm5lY3Rpb25SZXF1ZXN0GiIubGF0Y2hrZXkudjEuR2V0Q29ubmVjdGlvblJlc3BvbnNlIhiQAgGiuxgRCg9jb25uZWN0aW9uOnJlYWQSdgoPTGlzdENvbm5lY3Rpb25zEiMubGF0Y2hrZXkudjEuTGlzdENvbm5lY3Rpb25zUmVxdWVzdBokLmxhdGNoa2V5LnYxLkxpc3RDb25uZWN0aW9uc1Jlc3BvbnNlIhiQAgGiuxgRCg9jb25uZWN0aW9uOnJlYWQSewoQVXBkYXRlQ29ubmVjdGlvbhIkLmxhdGNoa2V5LnYxLlVwZGF0ZUNvbm5lY3Rpb25SZXF1ZXN0GiUubGF0Y2hrZXkudjEuVXBkYXRlQ29ubmVjdGlvblJlc3BvbnNlIhqQAgKiuxgTChFjb25uZWN0aW9uOnVwZGF0ZRJ7ChBEZWxldGVDb25uZWN0aW9uEiQubGF0Y2hrZXkudjEuRGVsZXRlQ29ubmVjdGlvblJlcXVlc3QaJS5sYXRjaGtleS52MS5EZWxldGVDb25uZWN0aW9uUmVzcG9uc2UiGpACAqK7GBMKEWNvbm5lY3Rpb246ZGVsZXRlEnsKEEVuYWJsZUNvbm5lY3Rpb24SJC5sYXRjaGtleS52MS5FbmFibGVDb25uZWN0aW9uUmVxdWVzdBolLmxhdGNoa2V5LnYxLkVuYWJsZUNvbm5lY3Rpb25SZXNwb25zZSIakAICorsYEwoRY29ubmVjdGlvbjp1cGRhdGUSfgoRRGlzYWJsZUNvbm5lY3Rpb24SJS5sYXRjaGtleS52MS5EaXNhYmxlQ29ubmVjdGlvblJlcXVlc3QaJi5sYXRjaGtleS52MS5EaXNhYmxlQ29ubmVjdGlvblJlc3BvbnNlIhqQAgKiuxgTChFjb25uZWN0aW9uOnVwZGF0ZRKCAQoTR2V0Q29ubmVjdGlvblN0YXR1cxInLmxhdGNoa2V5LnYxLkdldENvbm5lY3Rpb25TdGF0dXNSZXF1ZXN0GigubGF0Y2hrZXkudjEuR2V0Q29ubmVjdGlvblN0YXR1c1Jlc3BvbnNlIhiQAgGiuxgRCg9jb25uZWN0aW9uOnJlYWQScgoOR2V0Q3JlZGVudGlhbHMSIi5sYXRjaGtleS52MS5HZXRDcmVkZW50aWFsc1JlcXVlc3QaIy5sYXRjaGtleS52MS5HZXRDcmVkZW50aWFsc1Jlc3BvbnNlIheiuxgTCg9jcmVkZW50aWFsOnJlYWQgARJ+ChJTdGFydEF1dGhvcml6YXRpb24SJi5sYXRjaGtleS52MS5TdGFydEF1dGhvcml6YXRpb25SZXF1ZXN0GicubGF0Y2hrZXkudjEuU3RhcnRBdXRob3JpemF0aW9uUmVzcG9uc2UiF6K7GBMKEWNvbm5lY3Rpb246Y3JlYXRlEocBChVDb21wbGV0ZUF1dGhvcml6YXRpb24SKS5sYXRjaGtleS52MS5Db21wbGV0ZUF1dGhvcml6YXRpb25SZXF1ZXN0GioubGF0Y2hrZXkudjEuQ29tcGxldGVBdXRob3JpemF0aW9uUmVzcG9uc2UiF6K7GBMKEWNvbm5lY3Rpb246Y3JlYXRlEnkKEEdldEF1dGhvcml6YXRpb24SJC5sYXRjaGtleS52MS5HZXRBdXRob3JpemF0aW9uUmVxdWVzdBolLmxhdGNoa2V5LnYxLkdldEF1dGhvcml6YXRpb25SZXNwb25zZSIYkAIBorsYEQoPY29ubmVjdGlvbjpyZWFkEn4KEldhdGNoQXV0aG9yaXphdGlvbhImLmxhdGNoa2V5LnYxLldhdGNoQXV0aG9yaXphdGlvblJlcXVlc3QaJy5sYXRjaGtleS52MS5XYXRjaEF1dGhvcml6YXRpb25SZXNwb25zZSIVorsYEQoPY29ubmVjdGlvbjpyZWFkMAESbAoMRW5zdXJlVG9rZW5zEiAubGF0Y2hrZXkudjEuRW5zdXJlVG9rZW5zUmVxdWVzdBohLmxhdGNoa2V5LnYxLkVuc3VyZVRva2Vuc1Jlc3BvbnNlIheiuxgTCg9jcmVkZW50aWFsOnJlYWQgARJ7ChBSZXZva2VDb25uZWN0aW9uEiQubGF0Y2hrZXkudjEuUmV2b2tlQ29ubmVjdGlvblJlcXVlc3QaJS5sYXRjaGtleS52MS5SZXZva2VDb25uZWN0aW9uUmVzcG9uc2UiGpACAqK7GBMKEWNvbm5lY3Rpb246ZGVsZXRlEn4KEVJldm9rZUNvbm5lY3Rpb25zEiUubGF0Y2hrZXkudjEuUmV2b2tlQ29ubmVjdGlvbnNSZXF1ZXN0GiYubGF0Y2hrZXkudjEuUmV2b2tlQ29ubmVjdGlvbnNSZXNwb25zZSIakAICorsYEwoRY29ubmVjdGlvbjpkZWxldGViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_authorization, file_latchkey_v1_connection, file_latchkey_v1_credential]);
 
 /**
  * Text by name, where absent and empty differ.
@@ -209,6 +211,13 @@ export type CreateConnectionRequest = Message<"latchkey.v1.CreateConnectionReque
   disabled: boolean;
 
   /**
+   * The integration that its tokens belong to, with the kinds `oauth2` and `client_credentials`; its provider is the connection's.
+   *
+   * @generated from field: string integration_id = 22;
+   */
+  integrationId: string;
+
+  /**
    * Makes the call repeatable: the same id within 24 hours answers the connection that the first call made (AIP-155).
    *
    * @generated from field: string request_id = 21;
@@ -382,6 +391,27 @@ export type ListConnectionsRequest = Message<"latchkey.v1.ListConnectionsRequest
    * @generated from field: string text = 13;
    */
   text: string;
+
+  /**
+   * Only those whose credential stops to work before this.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_before = 14;
+   */
+  expiresBefore?: Timestamp | undefined;
+
+  /**
+   * Only those that lack this scope, of the requested and the required ones.
+   *
+   * @generated from field: string missing_scope = 15;
+   */
+  missingScope: string;
+
+  /**
+   * Only of this integration.
+   *
+   * @generated from field: string integration_id = 16;
+   */
+  integrationId: string;
 };
 
 /**
@@ -796,6 +826,41 @@ export type GetConnectionStatusResponse = Message<"latchkey.v1.GetConnectionStat
    * @generated from field: google.protobuf.Timestamp last_used_at = 7;
    */
   lastUsedAt?: Timestamp | undefined;
+
+  /**
+   * Whether it has a token that works by all that is known here.
+   *
+   * @generated from field: bool token_valid = 8;
+   */
+  tokenValid: boolean;
+
+  /**
+   * Scopes that were granted.
+   *
+   * @generated from field: repeated string granted_scopes = 9;
+   */
+  grantedScopes: string[];
+
+  /**
+   * Requested or required scopes that were not.
+   *
+   * @generated from field: repeated string missing_scopes = 10;
+   */
+  missingScopes: string[];
+
+  /**
+   * The account's id at the provider.
+   *
+   * @generated from field: string provider_account_id = 11;
+   */
+  providerAccountId: string;
+
+  /**
+   * The account's e-mail address at the provider.
+   *
+   * @generated from field: string provider_account_email = 12;
+   */
+  providerAccountEmail: string;
 };
 
 /**
@@ -817,6 +882,14 @@ export type GetCredentialsRequest = Message<"latchkey.v1.GetCredentialsRequest">
    * @generated from field: string connection_id = 1;
    */
   connectionId: string;
+
+  /**
+   * How long a token must live on, 0 to 24 hours; default 60 s, or half its life where that is less. Only one that is asked for here is refused as
+   * too long: TOKEN_LIFETIME_TOO_SHORT.
+   *
+   * @generated from field: google.protobuf.Duration min_valid_for = 2;
+   */
+  minValidFor?: Duration | undefined;
 };
 
 /**
@@ -911,6 +984,509 @@ export const GetCredentialsResponseSchema: GenMessage<GetCredentialsResponse> = 
   messageDesc(file_latchkey_v1_connection_service, 20);
 
 /**
+ * A connection to be made by an authorization.
+ *
+ * @generated from message latchkey.v1.NewConnection
+ */
+export type NewConnection = Message<"latchkey.v1.NewConnection"> & {
+  /**
+   * Unique in its project, 1 to 255 characters. The name of one that was begun by the same caller and never authorized is taken up again.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * For people; default the name.
+   *
+   * @generated from field: string display_name = 2;
+   */
+  displayName: string;
+
+  /**
+   * Project of the caller's platform; empty: the whole tenant.
+   *
+   * @generated from field: string project_id = 3;
+   */
+  projectId: string;
+
+  /**
+   * The user who owns it; as in CreateConnectionRequest.
+   *
+   * @generated from field: string owner_user_id = 4;
+   */
+  ownerUserId: string;
+
+  /**
+   * The owner is the user with the account's verified e-mail address. Where there is none, the integration's `auto_create_users` says whether one is
+   * made; if not: USER_UNKNOWN. For administrators and keys without owner_user_id.
+   *
+   * @generated from field: bool owner_by_email = 5;
+   */
+  ownerByEmail: boolean;
+
+  /**
+   * Make it the default of its kind.
+   *
+   * @generated from field: bool is_default = 6;
+   */
+  isDefault: boolean;
+
+  /**
+   * Labels, at most 50.
+   *
+   * @generated from field: latchkey.v1.StringMap labels = 7;
+   */
+  labels?: StringMap | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.NewConnection.
+ * Use `create(NewConnectionSchema)` to create a new message.
+ */
+export const NewConnectionSchema: GenMessage<NewConnection> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 21);
+
+/**
+ * Request of StartAuthorization.
+ *
+ * @generated from message latchkey.v1.StartAuthorizationRequest
+ */
+export type StartAuthorizationRequest = Message<"latchkey.v1.StartAuthorizationRequest"> & {
+  /**
+   * The integration to go by. Empty: that of the connection, or the newest enabled one of `provider`.
+   *
+   * @generated from field: string integration_id = 1;
+   */
+  integrationId: string;
+
+  /**
+   * The provider, where no integration is named.
+   *
+   * @generated from field: string provider = 2;
+   */
+  provider: string;
+
+  /**
+   * For which connection.
+   *
+   * @generated from oneof latchkey.v1.StartAuthorizationRequest.target
+   */
+  target: {
+    /**
+     * One that exists.
+     *
+     * @generated from field: string connection_id = 3;
+     */
+    value: string;
+    case: "connectionId";
+  } | {
+    /**
+     * A new one.
+     *
+     * @generated from field: latchkey.v1.NewConnection new_connection = 4;
+     */
+    value: NewConnection;
+    case: "newConnection";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Scopes to request beside the integration's.
+   *
+   * @generated from field: repeated string scopes = 5;
+   */
+  scopes: string[];
+
+  /**
+   * Where the person is sent at the end, with `authorization_id`, `status` and `reason` added to its query: an address under one of the integration's
+   * `return_urls`. Empty: a page of Latchkey's own says how it went.
+   *
+   * @generated from field: string return_url = 6;
+   */
+  returnUrl: string;
+
+  /**
+   * E-mail address or account that the provider should offer (OpenID Connect Core 1.0, `login_hint`).
+   *
+   * @generated from field: string login_hint = 7;
+   */
+  loginHint: string;
+
+  /**
+   * How the person is asked; default in a browser.
+   *
+   * @generated from field: latchkey.v1.AuthorizationMethod method = 8;
+   */
+  method: AuthorizationMethod;
+
+  /**
+   * Take another account of the provider than the connection had.
+   *
+   * @generated from field: bool allow_account_change = 9;
+   */
+  allowAccountChange: boolean;
+
+  /**
+   * Redirect URI of an application that calls CompleteAuthorization itself, under one of the integration's `return_urls`. Empty: Latchkey's own.
+   *
+   * @generated from field: string redirect_uri = 10;
+   */
+  redirectUri: string;
+};
+
+/**
+ * Describes the message latchkey.v1.StartAuthorizationRequest.
+ * Use `create(StartAuthorizationRequestSchema)` to create a new message.
+ */
+export const StartAuthorizationRequestSchema: GenMessage<StartAuthorizationRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 22);
+
+/**
+ * Response of StartAuthorization.
+ *
+ * @generated from message latchkey.v1.StartAuthorizationResponse
+ */
+export type StartAuthorizationResponse = Message<"latchkey.v1.StartAuthorizationResponse"> & {
+  /**
+   * How it stands: pending.
+   *
+   * @generated from field: latchkey.v1.Authorization authorization = 1;
+   */
+  authorization?: Authorization | undefined;
+
+  /**
+   * Where to send the person's browser; good once, for 10 minutes. Empty with the method DEVICE.
+   *
+   * @generated from field: string authorization_url = 2;
+   */
+  authorizationUrl: string;
+};
+
+/**
+ * Describes the message latchkey.v1.StartAuthorizationResponse.
+ * Use `create(StartAuthorizationResponseSchema)` to create a new message.
+ */
+export const StartAuthorizationResponseSchema: GenMessage<StartAuthorizationResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 23);
+
+/**
+ * Request of CompleteAuthorization.
+ *
+ * @generated from message latchkey.v1.CompleteAuthorizationRequest
+ */
+export type CompleteAuthorizationRequest = Message<"latchkey.v1.CompleteAuthorizationRequest"> & {
+  /**
+   * The query that the provider sent to the redirect URI, as it came, without `?`.
+   *
+   * @generated from field: string callback_query = 1;
+   */
+  callbackQuery: string;
+};
+
+/**
+ * Describes the message latchkey.v1.CompleteAuthorizationRequest.
+ * Use `create(CompleteAuthorizationRequestSchema)` to create a new message.
+ */
+export const CompleteAuthorizationRequestSchema: GenMessage<CompleteAuthorizationRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 24);
+
+/**
+ * Response of CompleteAuthorization.
+ *
+ * @generated from message latchkey.v1.CompleteAuthorizationResponse
+ */
+export type CompleteAuthorizationResponse = Message<"latchkey.v1.CompleteAuthorizationResponse"> & {
+  /**
+   * How it ended: succeeded.
+   *
+   * @generated from field: latchkey.v1.Authorization authorization = 1;
+   */
+  authorization?: Authorization | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.CompleteAuthorizationResponse.
+ * Use `create(CompleteAuthorizationResponseSchema)` to create a new message.
+ */
+export const CompleteAuthorizationResponseSchema: GenMessage<CompleteAuthorizationResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 25);
+
+/**
+ * Request of GetAuthorization.
+ *
+ * @generated from message latchkey.v1.GetAuthorizationRequest
+ */
+export type GetAuthorizationRequest = Message<"latchkey.v1.GetAuthorizationRequest"> & {
+  /**
+   * The authorization.
+   *
+   * @generated from field: string authorization_id = 1;
+   */
+  authorizationId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.GetAuthorizationRequest.
+ * Use `create(GetAuthorizationRequestSchema)` to create a new message.
+ */
+export const GetAuthorizationRequestSchema: GenMessage<GetAuthorizationRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 26);
+
+/**
+ * Response of GetAuthorization.
+ *
+ * @generated from message latchkey.v1.GetAuthorizationResponse
+ */
+export type GetAuthorizationResponse = Message<"latchkey.v1.GetAuthorizationResponse"> & {
+  /**
+   * How it stands.
+   *
+   * @generated from field: latchkey.v1.Authorization authorization = 1;
+   */
+  authorization?: Authorization | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.GetAuthorizationResponse.
+ * Use `create(GetAuthorizationResponseSchema)` to create a new message.
+ */
+export const GetAuthorizationResponseSchema: GenMessage<GetAuthorizationResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 27);
+
+/**
+ * Request of WatchAuthorization.
+ *
+ * @generated from message latchkey.v1.WatchAuthorizationRequest
+ */
+export type WatchAuthorizationRequest = Message<"latchkey.v1.WatchAuthorizationRequest"> & {
+  /**
+   * The authorization.
+   *
+   * @generated from field: string authorization_id = 1;
+   */
+  authorizationId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.WatchAuthorizationRequest.
+ * Use `create(WatchAuthorizationRequestSchema)` to create a new message.
+ */
+export const WatchAuthorizationRequestSchema: GenMessage<WatchAuthorizationRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 28);
+
+/**
+ * One message of WatchAuthorization.
+ *
+ * @generated from message latchkey.v1.WatchAuthorizationResponse
+ */
+export type WatchAuthorizationResponse = Message<"latchkey.v1.WatchAuthorizationResponse"> & {
+  /**
+   * How it stands.
+   *
+   * @generated from field: latchkey.v1.Authorization authorization = 1;
+   */
+  authorization?: Authorization | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.WatchAuthorizationResponse.
+ * Use `create(WatchAuthorizationResponseSchema)` to create a new message.
+ */
+export const WatchAuthorizationResponseSchema: GenMessage<WatchAuthorizationResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 29);
+
+/**
+ * Request of EnsureTokens.
+ *
+ * @generated from message latchkey.v1.EnsureTokensRequest
+ */
+export type EnsureTokensRequest = Message<"latchkey.v1.EnsureTokensRequest"> & {
+  /**
+   * The provider.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * Project of the connection; empty: the whole tenant.
+   *
+   * @generated from field: string project_id = 2;
+   */
+  projectId: string;
+
+  /**
+   * Scopes to request beside the integration's, where a person must act.
+   *
+   * @generated from field: repeated string scopes = 3;
+   */
+  scopes: string[];
+
+  /**
+   * As in StartAuthorizationRequest, where a person must act.
+   *
+   * @generated from field: string return_url = 4;
+   */
+  returnUrl: string;
+
+  /**
+   * As in GetCredentialsRequest.
+   *
+   * @generated from field: google.protobuf.Duration min_valid_for = 5;
+   */
+  minValidFor?: Duration | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.EnsureTokensRequest.
+ * Use `create(EnsureTokensRequestSchema)` to create a new message.
+ */
+export const EnsureTokensRequestSchema: GenMessage<EnsureTokensRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 30);
+
+/**
+ * Response of EnsureTokens.
+ *
+ * @generated from message latchkey.v1.EnsureTokensResponse
+ */
+export type EnsureTokensResponse = Message<"latchkey.v1.EnsureTokensResponse"> & {
+  /**
+   * One of the two.
+   *
+   * @generated from oneof latchkey.v1.EnsureTokensResponse.result
+   */
+  result: {
+    /**
+     * The credential.
+     *
+     * @generated from field: latchkey.v1.GetCredentialsResponse credentials = 1;
+     */
+    value: GetCredentialsResponse;
+    case: "credentials";
+  } | {
+    /**
+     * Where to send the person.
+     *
+     * @generated from field: latchkey.v1.StartAuthorizationResponse authorization = 2;
+     */
+    value: StartAuthorizationResponse;
+    case: "authorization";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message latchkey.v1.EnsureTokensResponse.
+ * Use `create(EnsureTokensResponseSchema)` to create a new message.
+ */
+export const EnsureTokensResponseSchema: GenMessage<EnsureTokensResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 31);
+
+/**
+ * Request of RevokeConnection.
+ *
+ * @generated from message latchkey.v1.RevokeConnectionRequest
+ */
+export type RevokeConnectionRequest = Message<"latchkey.v1.RevokeConnectionRequest"> & {
+  /**
+   * The connection.
+   *
+   * @generated from field: string connection_id = 1;
+   */
+  connectionId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.RevokeConnectionRequest.
+ * Use `create(RevokeConnectionRequestSchema)` to create a new message.
+ */
+export const RevokeConnectionRequestSchema: GenMessage<RevokeConnectionRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 32);
+
+/**
+ * Response of RevokeConnection.
+ *
+ * @generated from message latchkey.v1.RevokeConnectionResponse
+ */
+export type RevokeConnectionResponse = Message<"latchkey.v1.RevokeConnectionResponse"> & {
+  /**
+   * The connection after the change.
+   *
+   * @generated from field: latchkey.v1.Connection connection = 1;
+   */
+  connection?: Connection | undefined;
+
+  /**
+   * What becomes of its tokens.
+   *
+   * @generated from field: latchkey.v1.ProviderRevocation provider_revocation = 2;
+   */
+  providerRevocation: ProviderRevocation;
+};
+
+/**
+ * Describes the message latchkey.v1.RevokeConnectionResponse.
+ * Use `create(RevokeConnectionResponseSchema)` to create a new message.
+ */
+export const RevokeConnectionResponseSchema: GenMessage<RevokeConnectionResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 33);
+
+/**
+ * Request of RevokeConnections.
+ *
+ * @generated from message latchkey.v1.RevokeConnectionsRequest
+ */
+export type RevokeConnectionsRequest = Message<"latchkey.v1.RevokeConnectionsRequest"> & {
+  /**
+   * The provider.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * Answer what would be revoked, and revoke nothing.
+   *
+   * @generated from field: bool dry_run = 2;
+   */
+  dryRun: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.RevokeConnectionsRequest.
+ * Use `create(RevokeConnectionsRequestSchema)` to create a new message.
+ */
+export const RevokeConnectionsRequestSchema: GenMessage<RevokeConnectionsRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 34);
+
+/**
+ * Response of RevokeConnections.
+ *
+ * @generated from message latchkey.v1.RevokeConnectionsResponse
+ */
+export type RevokeConnectionsResponse = Message<"latchkey.v1.RevokeConnectionsResponse"> & {
+  /**
+   * The connections that were, or would be, revoked, oldest first.
+   *
+   * @generated from field: repeated string connection_ids = 1;
+   */
+  connectionIds: string[];
+
+  /**
+   * There are more than could be revoked at a time; call again.
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.RevokeConnectionsResponse.
+ * Use `create(RevokeConnectionsResponseSchema)` to create a new message.
+ */
+export const RevokeConnectionsResponseSchema: GenMessage<RevokeConnectionsResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection_service, 35);
+
+/**
  * Order of ListConnections.
  *
  * @generated from enum latchkey.v1.ConnectionOrder
@@ -964,6 +1540,61 @@ export type ConnectionOrder = (typeof ConnectionOrder)[keyof typeof ConnectionOr
  */
 export const ConnectionOrderSchema: GenEnum<ConnectionOrder> = /*@__PURE__*/
   enumDesc(file_latchkey_v1_connection_service, 0);
+
+/**
+ * What becomes of the tokens at the provider.
+ *
+ * @generated from enum latchkey.v1.ProviderRevocation
+ */
+export const ProviderRevocation = {
+  /**
+   * Never in answers.
+   *
+   * @generated from enum value: PROVIDER_REVOCATION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * A job revokes them, and tries for a day.
+   *
+   * @generated from enum value: PROVIDER_REVOCATION_SCHEDULED = 1;
+   */
+  SCHEDULED: 1,
+
+  /**
+   * The provider has no way to revoke them alone; they live until they expire.
+   *
+   * @generated from enum value: PROVIDER_REVOCATION_UNSUPPORTED = 2;
+   */
+  UNSUPPORTED: 2,
+
+  /**
+   * Another connection uses the same grant, which would die with them.
+   *
+   * @generated from enum value: PROVIDER_REVOCATION_SHARED = 3;
+   */
+  SHARED: 3,
+
+  /**
+   * There was nothing to revoke.
+   *
+   * @generated from enum value: PROVIDER_REVOCATION_NOTHING = 4;
+   */
+  NOTHING: 4,
+} as const;
+
+/**
+ * What becomes of the tokens at the provider.
+ *
+ * @generated from enum latchkey.v1.ProviderRevocation
+ */
+export type ProviderRevocation = (typeof ProviderRevocation)[keyof typeof ProviderRevocation] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.ProviderRevocation.
+ */
+export const ProviderRevocationSchema: GenEnum<ProviderRevocation> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_connection_service, 1);
 
 /**
  * Connections and the credentials in them. A connection that the caller may not see does not exist for them: CONNECTION_NOT_FOUND.
@@ -1062,8 +1693,10 @@ export const ConnectionService: GenService<{
     output: typeof GetConnectionStatusResponseSchema;
   },
   /**
-   * Answers the credential, ready to use.
-   * Fails with CONNECTION_NOT_FOUND, CONNECTION_DISABLED, CREDENTIAL_EXPIRED, SECRET_MISSING, AUDIT_UNAVAILABLE.
+   * Answers the credential, ready to use: a stored key, a token of the provider, or one that is fetched for the purpose.
+   * Where a person must act, the metadata of REAUTHORIZATION_REQUIRED has a `reconnect_url` to send them to.
+   * Fails with CONNECTION_NOT_FOUND, CONNECTION_DISABLED, INTEGRATION_DISABLED, REAUTHORIZATION_REQUIRED, SCOPE_MISSING, TOKEN_LIFETIME_TOO_SHORT,
+   * INTEGRATION_MISCONFIGURED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, ADDRESS_FORBIDDEN, CREDENTIAL_EXPIRED, SECRET_MISSING, AUDIT_UNAVAILABLE.
    *
    * @generated from rpc latchkey.v1.ConnectionService.GetCredentials
    */
@@ -1071,6 +1704,86 @@ export const ConnectionService: GenService<{
     methodKind: "unary";
     input: typeof GetCredentialsRequestSchema;
     output: typeof GetCredentialsResponseSchema;
+  },
+  /**
+   * Begins to have a person grant access to their account: for a new connection, or for one that needs a new credential. The connection keeps the
+   * old credential until the new one is stored. Takes `connection:update` for a connection that exists.
+   * Fails with INTEGRATION_NOT_FOUND, INTEGRATION_DISABLED, INTEGRATION_MISCONFIGURED, CONNECTION_NOT_FOUND, CONNECTION_NAME_TAKEN,
+   * PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, ADDRESS_FORBIDDEN, USER_NOT_FOUND, PERMISSION_MISSING.
+   *
+   * @generated from rpc latchkey.v1.ConnectionService.StartAuthorization
+   */
+  startAuthorization: {
+    methodKind: "unary";
+    input: typeof StartAuthorizationRequestSchema;
+    output: typeof StartAuthorizationResponseSchema;
+  },
+  /**
+   * Takes what the provider sent to an application that hosts the redirect URI itself. Only the caller that started may complete. The same call
+   * again within 10 minutes answers the first one's outcome.
+   * Fails with AUTHORIZATION_STATE_INVALID, and with what GetAuthorization answers as `reason`.
+   *
+   * @generated from rpc latchkey.v1.ConnectionService.CompleteAuthorization
+   */
+  completeAuthorization: {
+    methodKind: "unary";
+    input: typeof CompleteAuthorizationRequestSchema;
+    output: typeof CompleteAuthorizationResponseSchema;
+  },
+  /**
+   * Says how an authorization stands, to who started it and to who sees its connection.
+   * Fails with AUTHORIZATION_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.ConnectionService.GetAuthorization
+   */
+  getAuthorization: {
+    methodKind: "unary";
+    input: typeof GetAuthorizationRequestSchema;
+    output: typeof GetAuthorizationResponseSchema;
+  },
+  /**
+   * Says how an authorization stands, now and at each change, until it has ended.
+   * Fails with AUTHORIZATION_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.ConnectionService.WatchAuthorization
+   */
+  watchAuthorization: {
+    methodKind: "server_streaming";
+    input: typeof WatchAuthorizationRequestSchema;
+    output: typeof WatchAuthorizationResponseSchema;
+  },
+  /**
+   * Answers the credential of the caller's connection to a provider or, where a person must act first, where to send them.
+   * Fails with INTEGRATION_NOT_FOUND, INTEGRATION_DISABLED, and as GetCredentials and StartAuthorization.
+   *
+   * @generated from rpc latchkey.v1.ConnectionService.EnsureTokens
+   */
+  ensureTokens: {
+    methodKind: "unary";
+    input: typeof EnsureTokensRequestSchema;
+    output: typeof EnsureTokensResponseSchema;
+  },
+  /**
+   * Stops the use of a connection for good, deletes its tokens and has them revoked at the provider, for a day if need be. A new authorization
+   * brings it back.
+   * Fails with CONNECTION_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.ConnectionService.RevokeConnection
+   */
+  revokeConnection: {
+    methodKind: "unary";
+    input: typeof RevokeConnectionRequestSchema;
+    output: typeof RevokeConnectionResponseSchema;
+  },
+  /**
+   * Revokes all connections to a provider that the caller may delete, at most 1000 at a time.
+   *
+   * @generated from rpc latchkey.v1.ConnectionService.RevokeConnections
+   */
+  revokeConnections: {
+    methodKind: "unary";
+    input: typeof RevokeConnectionsRequestSchema;
+    output: typeof RevokeConnectionsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_latchkey_v1_connection_service, 0);

@@ -15,7 +15,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/credential.proto.
  */
 export const file_latchkey_v1_credential: GenFile = /*@__PURE__*/
-  fileDesc("ChxsYXRjaGtleS92MS9jcmVkZW50aWFsLnByb3RvEgtsYXRjaGtleS52MSJwCgtTZWNyZXRWYWx1ZRIfCgV2YWx1ZRgBIAEoCUIOgAEBukgIcgYQARiAgARIABIvCgpzZWNyZXRfcmVmGAIgASgJQhm6SBZyFBhkMhBeW2EtekEtWjAtOV8tXSskSABCDwoGc291cmNlEgW6SAIIASLhAgoKQ3JlZGVudGlhbBIwCgdhcGlfa2V5GAEgASgLMh0ubGF0Y2hrZXkudjEuQXBpS2V5Q3JlZGVudGlhbEgAEi8KBmJlYXJlchgCIAEoCzIdLmxhdGNoa2V5LnYxLkJlYXJlckNyZWRlbnRpYWxIABItCgViYXNpYxgDIAEoCzIcLmxhdGNoa2V5LnYxLkJhc2ljQ3JlZGVudGlhbEgAEikKA2F3cxgEIAEoCzIaLmxhdGNoa2V5LnYxLkF3c0NyZWRlbnRpYWxIABIrCgRzbXRwGAUgASgLMhsubGF0Y2hrZXkudjEuU210cENyZWRlbnRpYWxIABIpCgNmdHAYBiABKAsyGi5sYXRjaGtleS52MS5GdHBDcmVkZW50aWFsSAASLwoGY3VzdG9tGAcgASgLMh0ubGF0Y2hrZXkudjEuQ3VzdG9tQ3JlZGVudGlhbEgAQg0KBGtpbmQSBbpIAggBIuQCChBBcGlLZXlDcmVkZW50aWFsEi0KA2tleRgBIAEoCzIYLmxhdGNoa2V5LnYxLlNlY3JldFZhbHVlQga6SAPIAQESQgoIbG9jYXRpb24YAiABKA4yJi5sYXRjaGtleS52MS5BcGlLZXlDcmVkZW50aWFsLkxvY2F0aW9uQgi6SAWCAQIQARI0CgRuYW1lGAMgASgJQia6SCNyIRhkMh1eW0EtWmEtejAtOSEjJCUmJyorLl5fYHx+LV0qJBInCgZwcmVmaXgYBCABKAlCF7pIFHISGGQyDl5bXHgyMC1ceDdlXSokEi8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJNCghMb2NhdGlvbhIYChRMT0NBVElPTl9VTlNQRUNJRklFRBAAEhMKD0xPQ0FUSU9OX0hFQURFUhABEhIKDkxPQ0FUSU9OX1FVRVJZEAIidAoQQmVhcmVyQ3JlZGVudGlhbBIvCgV0b2tlbhgBIAEoCzIYLmxhdGNoa2V5LnYxLlNlY3JldFZhbHVlQga6SAPIAQESLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIncKD0Jhc2ljQ3JlZGVudGlhbBIwCgh1c2VybmFtZRgBIAEoCUIeukgbchkY/wEyFF5bXjpceDAwLVx4MWZceDdmXSokEjIKCHBhc3N3b3JkGAIgASgLMhgubGF0Y2hrZXkudjEuU2VjcmV0VmFsdWVCBrpIA8gBASLmAgoNQXdzQ3JlZGVudGlhbBIvCg1hY2Nlc3Nfa2V5X2lkGAEgASgJQhi6SBVyExiAATIOXltceDIxLVx4N2VdKyQSOwoRc2VjcmV0X2FjY2Vzc19rZXkYAiABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZUIGukgDyAEBEi8KDXNlc3Npb25fdG9rZW4YAyABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZRIlCgZyZWdpb24YBCABKAlCFbpIEnIQGDIyDF5bYS16MC05LV0qJBIrCgZidWNrZXQYBSABKAlCG7pIGHIWGP8BMhFeW0EtWmEtejAtOS5fLV0qJBIxCghlbmRwb2ludBgGIAEoCUIfukgcchoY9AMyFV4oaHR0cHM/Oi8vW15cc0BdKyk/JBIvCgtleHBpcmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwIKDlNtdHBDcmVkZW50aWFsEikKBGhvc3QYASABKAlCG7pIGHIWGP8BMhFeW0EtWmEtejAtOS46LV0rJBIZCgRwb3J0GAIgASgFQgu6SAgaBhj//wMoABI6CghzZWN1cml0eRgDIAEoDjIeLmxhdGNoa2V5LnYxLlRyYW5zcG9ydFNlY3VyaXR5Qgi6SAWCAQIQARIrCgRmcm9tGAQgASgJQh26SBpyGBjAAjITXlteXHgwMC1ceDFmXHg3Zl0qJBIaCgh1c2VybmFtZRgFIAEoCUIIukgFcgMY/wESMgoIcGFzc3dvcmQYBiABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZUIGukgDyAEBIo4CCg1GdHBDcmVkZW50aWFsEikKBGhvc3QYASABKAlCG7pIGHIWGP8BMhFeW0EtWmEtejAtOS46LV0rJBIZCgRwb3J0GAIgASgFQgu6SAgaBhj//wMoABI6CghzZWN1cml0eRgDIAEoDjIeLmxhdGNoa2V5LnYxLlRyYW5zcG9ydFNlY3VyaXR5Qgi6SAWCAQIQARIrCgRwYXRoGAQgASgJQh26SBpyGBjoBzITXlteXHgwMC1ceDFmXHg3Zl0qJBIaCgh1c2VybmFtZRgFIAEoCUIIukgFcgMY/wESMgoIcGFzc3dvcmQYBiABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZUIGukgDyAEBIrsBChBDdXN0b21DcmVkZW50aWFsEl4KBmZpZWxkcxgBIAMoCzIpLmxhdGNoa2V5LnYxLkN1c3RvbUNyZWRlbnRpYWwuRmllbGRzRW50cnlCI7pIIJoBHQgBEDIiF3IVGGQyEV5bYS16QS1aMC05Xy4tXSskGkcKC0ZpZWxkc0VudHJ5EgsKA2tleRgBIAEoCRInCgV2YWx1ZRgCIAEoCzIYLmxhdGNoa2V5LnYxLlNlY3JldFZhbHVlOgI4ASrtAQoOQ3JlZGVudGlhbEtpbmQSHwobQ1JFREVOVElBTF9LSU5EX1VOU1BFQ0lGSUVEEAASGwoXQ1JFREVOVElBTF9LSU5EX0FQSV9LRVkQARIaChZDUkVERU5USUFMX0tJTkRfQkVBUkVSEAISGQoVQ1JFREVOVElBTF9LSU5EX0JBU0lDEAMSFwoTQ1JFREVOVElBTF9LSU5EX0FXUxAEEhgKFENSRURFTlRJQUxfS0lORF9TTVRQEAUSFwoTQ1JFREVOVElBTF9LSU5EX0ZUUBAGEhoKFkNSRURFTlRJQUxfS0lORF9DVVNUT00QByqRAQoRVHJhbnNwb3J0U2VjdXJpdHkSIgoeVFJBTlNQT1JUX1NFQ1VSSVRZX1VOU1BFQ0lGSUVEEAASGwoXVFJBTlNQT1JUX1NFQ1VSSVRZX05PTkUQARIfChtUUkFOU1BPUlRfU0VDVVJJVFlfU1RBUlRUTFMQAhIaChZUUkFOU1BPUlRfU0VDVVJJVFlfVExTEANiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("ChxsYXRjaGtleS92MS9jcmVkZW50aWFsLnByb3RvEgtsYXRjaGtleS52MSJwCgtTZWNyZXRWYWx1ZRIfCgV2YWx1ZRgBIAEoCUIOgAEBukgIcgYQARiAgARIABIvCgpzZWNyZXRfcmVmGAIgASgJQhm6SBZyFBhkMhBeW2EtekEtWjAtOV8tXSskSABCDwoGc291cmNlEgW6SAIIASKJBAoKQ3JlZGVudGlhbBIwCgdhcGlfa2V5GAEgASgLMh0ubGF0Y2hrZXkudjEuQXBpS2V5Q3JlZGVudGlhbEgAEi8KBmJlYXJlchgCIAEoCzIdLmxhdGNoa2V5LnYxLkJlYXJlckNyZWRlbnRpYWxIABItCgViYXNpYxgDIAEoCzIcLmxhdGNoa2V5LnYxLkJhc2ljQ3JlZGVudGlhbEgAEikKA2F3cxgEIAEoCzIaLmxhdGNoa2V5LnYxLkF3c0NyZWRlbnRpYWxIABIrCgRzbXRwGAUgASgLMhsubGF0Y2hrZXkudjEuU210cENyZWRlbnRpYWxIABIpCgNmdHAYBiABKAsyGi5sYXRjaGtleS52MS5GdHBDcmVkZW50aWFsSAASLwoGY3VzdG9tGAcgASgLMh0ubGF0Y2hrZXkudjEuQ3VzdG9tQ3JlZGVudGlhbEgAEi8KBm9hdXRoMhgIIAEoCzIdLmxhdGNoa2V5LnYxLk9BdXRoMkNyZWRlbnRpYWxIABJGChJjbGllbnRfY3JlZGVudGlhbHMYCSABKAsyKC5sYXRjaGtleS52MS5DbGllbnRDcmVkZW50aWFsc0NyZWRlbnRpYWxIABItCgVsb2dpbhgKIAEoCzIcLmxhdGNoa2V5LnYxLkxvZ2luQ3JlZGVudGlhbEgAQg0KBGtpbmQSBbpIAggBIuQCChBBcGlLZXlDcmVkZW50aWFsEi0KA2tleRgBIAEoCzIYLmxhdGNoa2V5LnYxLlNlY3JldFZhbHVlQga6SAPIAQESQgoIbG9jYXRpb24YAiABKA4yJi5sYXRjaGtleS52MS5BcGlLZXlDcmVkZW50aWFsLkxvY2F0aW9uQgi6SAWCAQIQARI0CgRuYW1lGAMgASgJQia6SCNyIRhkMh1eW0EtWmEtejAtOSEjJCUmJyorLl5fYHx+LV0qJBInCgZwcmVmaXgYBCABKAlCF7pIFHISGGQyDl5bXHgyMC1ceDdlXSokEi8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJNCghMb2NhdGlvbhIYChRMT0NBVElPTl9VTlNQRUNJRklFRBAAEhMKD0xPQ0FUSU9OX0hFQURFUhABEhIKDkxPQ0FUSU9OX1FVRVJZEAIidAoQQmVhcmVyQ3JlZGVudGlhbBIvCgV0b2tlbhgBIAEoCzIYLmxhdGNoa2V5LnYxLlNlY3JldFZhbHVlQga6SAPIAQESLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIncKD0Jhc2ljQ3JlZGVudGlhbBIwCgh1c2VybmFtZRgBIAEoCUIeukgbchkY/wEyFF5bXjpceDAwLVx4MWZceDdmXSokEjIKCHBhc3N3b3JkGAIgASgLMhgubGF0Y2hrZXkudjEuU2VjcmV0VmFsdWVCBrpIA8gBASLmAgoNQXdzQ3JlZGVudGlhbBIvCg1hY2Nlc3Nfa2V5X2lkGAEgASgJQhi6SBVyExiAATIOXltceDIxLVx4N2VdKyQSOwoRc2VjcmV0X2FjY2Vzc19rZXkYAiABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZUIGukgDyAEBEi8KDXNlc3Npb25fdG9rZW4YAyABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZRIlCgZyZWdpb24YBCABKAlCFbpIEnIQGDIyDF5bYS16MC05LV0qJBIrCgZidWNrZXQYBSABKAlCG7pIGHIWGP8BMhFeW0EtWmEtejAtOS5fLV0qJBIxCghlbmRwb2ludBgGIAEoCUIfukgcchoY9AMyFV4oaHR0cHM/Oi8vW15cc0BdKyk/JBIvCgtleHBpcmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwIKDlNtdHBDcmVkZW50aWFsEikKBGhvc3QYASABKAlCG7pIGHIWGP8BMhFeW0EtWmEtejAtOS46LV0rJBIZCgRwb3J0GAIgASgFQgu6SAgaBhj//wMoABI6CghzZWN1cml0eRgDIAEoDjIeLmxhdGNoa2V5LnYxLlRyYW5zcG9ydFNlY3VyaXR5Qgi6SAWCAQIQARIrCgRmcm9tGAQgASgJQh26SBpyGBjAAjITXlteXHgwMC1ceDFmXHg3Zl0qJBIaCgh1c2VybmFtZRgFIAEoCUIIukgFcgMY/wESMgoIcGFzc3dvcmQYBiABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZUIGukgDyAEBIo4CCg1GdHBDcmVkZW50aWFsEikKBGhvc3QYASABKAlCG7pIGHIWGP8BMhFeW0EtWmEtejAtOS46LV0rJBIZCgRwb3J0GAIgASgFQgu6SAgaBhj//wMoABI6CghzZWN1cml0eRgDIAEoDjIeLmxhdGNoa2V5LnYxLlRyYW5zcG9ydFNlY3VyaXR5Qgi6SAWCAQIQARIrCgRwYXRoGAQgASgJQh26SBpyGBjoBzITXlteXHgwMC1ceDFmXHg3Zl0qJBIaCgh1c2VybmFtZRgFIAEoCUIIukgFcgMY/wESMgoIcGFzc3dvcmQYBiABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZUIGukgDyAEBIrsBChBDdXN0b21DcmVkZW50aWFsEl4KBmZpZWxkcxgBIAMoCzIpLmxhdGNoa2V5LnYxLkN1c3RvbUNyZWRlbnRpYWwuRmllbGRzRW50cnlCI7pIIJoBHQgBEDIiF3IVGGQyEV5bYS16QS1aMC05Xy4tXSskGkcKC0ZpZWxkc0VudHJ5EgsKA2tleRgBIAEoCRInCgV2YWx1ZRgCIAEoCzIYLmxhdGNoa2V5LnYxLlNlY3JldFZhbHVlOgI4ASKOAwoQT0F1dGgyQ3JlZGVudGlhbBI2CgxhY2Nlc3NfdG9rZW4YASABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZUIGukgDyAEBEi8KDXJlZnJlc2hfdG9rZW4YAiABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZRI8CgZzY29wZXMYAyADKAlCLLpIKZIBJhBkIiJyIBjIATIbXltceDIxXHgyMy1ceDViXHg1ZC1ceDdlXSskEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJSCg5mdXJ0aGVyX3Rva2VucxgFIAMoCzIwLmxhdGNoa2V5LnYxLk9BdXRoMkNyZWRlbnRpYWwuRnVydGhlclRva2Vuc0VudHJ5Qgi6SAWaAQIQABpOChJGdXJ0aGVyVG9rZW5zRW50cnkSCwoDa2V5GAEgASgJEicKBXZhbHVlGAIgASgLMhgubGF0Y2hrZXkudjEuU2VjcmV0VmFsdWU6AjgBIqgDChtDbGllbnRDcmVkZW50aWFsc0NyZWRlbnRpYWwSMgoJdG9rZW5fdXJsGAEgASgJQh+6SBxyGhj0AzIVXihodHRwcz86Ly9bXlxzQF0rKT8kEisKCWNsaWVudF9pZBgCIAEoCUIYukgVchMY9AMyDl5bXHgyMC1ceDdlXSokEi8KDWNsaWVudF9zZWNyZXQYAyABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZRI8CgZzY29wZXMYBCADKAlCLLpIKZIBJhBkIiJyIBjIATIbXltceDIxXHgyMy1ceDViXHg1ZC1ceDdlXSskEioKCGF1ZGllbmNlGAUgASgJQhi6SBVyExj0AzIOXltceDIxLVx4N2VdKiQSOgoIcmVzb3VyY2UYBiABKAlCKLpIJXIjGPQDMh5eKFthLXpdW2EtejAtOSsuLV0qOlteXHMjXSspPyQSUQoVY2xpZW50X2F1dGhlbnRpY2F0aW9uGAcgASgJQjK6SC9yLTIrXihjbGllbnRfc2VjcmV0X3Bvc3R8Y2xpZW50X3NlY3JldF9iYXNpYyk/JCLLBQoPTG9naW5DcmVkZW50aWFsEikKA3VybBgBIAEoCUIcukgZchcY9AMyEl5odHRwcz86Ly9bXlxzQF0rJBIfCg1ib2R5X3RlbXBsYXRlGAIgASgJQgi6SAVyAxiAQBIqCgtib2R5X2Zvcm1hdBgDIAEoCUIVukgSchAyDl4oanNvbnxmb3JtKT8kEnIKB2hlYWRlcnMYBCADKAsyKS5sYXRjaGtleS52MS5Mb2dpbkNyZWRlbnRpYWwuSGVhZGVyc0VudHJ5Qja6SDOaATAQFCIVchMYZDIPXltBLVphLXowLTktXSskKhVyExjoBzIOXltceDIwLVx4N2VdKiQSWwoGZmllbGRzGAUgAygLMigubGF0Y2hrZXkudjEuTG9naW5DcmVkZW50aWFsLkZpZWxkc0VudHJ5QiG6SB6aARsIARAUIhVyExhkMg9eW2EtekEtWjAtOV9dKyQSLAoNdG9rZW5fcG9pbnRlchgGIAEoCUIVukgSchAYyAEyC14oL1teL10qKSokEjEKEmV4cGlyZXNfaW5fcG9pbnRlchgHIAEoCUIVukgSchAYyAEyC14oL1teL10qKSokEiUKCmxpZmV0aW1lX3MYCCABKAVCDLpICRoHGIDnhA8oAEgAiAEBEjYKBmhlYWRlchgJIAEoCUImukgjciEYZDIdXltBLVphLXowLTkhIyQlJicqKy5eX2B8fi1dKiQSJwoGcHJlZml4GAogASgJQhe6SBRyEhhkMg5eW1x4MjAtXHg3ZV0qJBouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARpHCgtGaWVsZHNFbnRyeRILCgNrZXkYASABKAkSJwoFdmFsdWUYAiABKAsyGC5sYXRjaGtleS52MS5TZWNyZXRWYWx1ZToCOAFCDQoLX2xpZmV0aW1lX3MqzAIKDkNyZWRlbnRpYWxLaW5kEh8KG0NSRURFTlRJQUxfS0lORF9VTlNQRUNJRklFRBAAEhsKF0NSRURFTlRJQUxfS0lORF9BUElfS0VZEAESGgoWQ1JFREVOVElBTF9LSU5EX0JFQVJFUhACEhkKFUNSRURFTlRJQUxfS0lORF9CQVNJQxADEhcKE0NSRURFTlRJQUxfS0lORF9BV1MQBBIYChRDUkVERU5USUFMX0tJTkRfU01UUBAFEhcKE0NSRURFTlRJQUxfS0lORF9GVFAQBhIaChZDUkVERU5USUFMX0tJTkRfQ1VTVE9NEAcSGgoWQ1JFREVOVElBTF9LSU5EX09BVVRIMhAIEiYKIkNSRURFTlRJQUxfS0lORF9DTElFTlRfQ1JFREVOVElBTFMQCRIZChVDUkVERU5USUFMX0tJTkRfTE9HSU4QCiqRAQoRVHJhbnNwb3J0U2VjdXJpdHkSIgoeVFJBTlNQT1JUX1NFQ1VSSVRZX1VOU1BFQ0lGSUVEEAASGwoXVFJBTlNQT1JUX1NFQ1VSSVRZX05PTkUQARIfChtUUkFOU1BPUlRfU0VDVVJJVFlfU1RBUlRUTFMQAhIaChZUUkFOU1BPUlRfU0VDVVJJVFlfVExTEANiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
  * A secret field: given directly and sealed at once, or by the name of a stored secret that is read at each use.
@@ -121,6 +121,30 @@ export type Credential = Message<"latchkey.v1.Credential"> & {
      */
     value: CustomCredential;
     case: "custom";
+  } | {
+    /**
+     * Tokens that a person granted.
+     *
+     * @generated from field: latchkey.v1.OAuth2Credential oauth2 = 8;
+     */
+    value: OAuth2Credential;
+    case: "oauth2";
+  } | {
+    /**
+     * A client that gets tokens for itself. Handed out as `oauth2`.
+     *
+     * @generated from field: latchkey.v1.ClientCredentialsCredential client_credentials = 9;
+     */
+    value: ClientCredentialsCredential;
+    case: "clientCredentials";
+  } | {
+    /**
+     * A token that a login request answers. Handed out as `bearer` or `api_key`.
+     *
+     * @generated from field: latchkey.v1.LoginCredential login = 10;
+     */
+    value: LoginCredential;
+    case: "login";
   } | { case: undefined; value?: undefined };
 };
 
@@ -474,6 +498,202 @@ export const CustomCredentialSchema: GenMessage<CustomCredential> = /*@__PURE__*
   messageDesc(file_latchkey_v1_credential, 8);
 
 /**
+ * Tokens that a person granted (RFC 6749).
+ *
+ * @generated from message latchkey.v1.OAuth2Credential
+ */
+export type OAuth2Credential = Message<"latchkey.v1.OAuth2Credential"> & {
+  /**
+   * The access token.
+   *
+   * @generated from field: latchkey.v1.SecretValue access_token = 1;
+   */
+  accessToken?: SecretValue | undefined;
+
+  /**
+   * The refresh token. Goes in, and is never handed out.
+   *
+   * @generated from field: latchkey.v1.SecretValue refresh_token = 2;
+   */
+  refreshToken?: SecretValue | undefined;
+
+  /**
+   * Scopes that were granted.
+   *
+   * @generated from field: repeated string scopes = 3;
+   */
+  scopes: string[];
+
+  /**
+   * When the access token expires, where that is known.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 4;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * Further access tokens of the same grant by name, as Slack's `user`. Only in hand-outs.
+   *
+   * @generated from field: map<string, latchkey.v1.SecretValue> further_tokens = 5;
+   */
+  furtherTokens: { [key: string]: SecretValue };
+};
+
+/**
+ * Describes the message latchkey.v1.OAuth2Credential.
+ * Use `create(OAuth2CredentialSchema)` to create a new message.
+ */
+export const OAuth2CredentialSchema: GenMessage<OAuth2Credential> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_credential, 9);
+
+/**
+ * A client that gets tokens for itself (RFC 6749, section 4.4). A token is fetched when it is used and kept until 30 s before it expires.
+ *
+ * @generated from message latchkey.v1.ClientCredentialsCredential
+ */
+export type ClientCredentialsCredential = Message<"latchkey.v1.ClientCredentialsCredential"> & {
+  /**
+   * Token endpoint. Empty: that of the connection's integration, whose client id and secrets are used then, too.
+   *
+   * @generated from field: string token_url = 1;
+   */
+  tokenUrl: string;
+
+  /**
+   * The client id.
+   *
+   * @generated from field: string client_id = 2;
+   */
+  clientId: string;
+
+  /**
+   * The client secret.
+   *
+   * @generated from field: latchkey.v1.SecretValue client_secret = 3;
+   */
+  clientSecret?: SecretValue | undefined;
+
+  /**
+   * Scopes to request.
+   *
+   * @generated from field: repeated string scopes = 4;
+   */
+  scopes: string[];
+
+  /**
+   * `audience` of the request, as Auth0 takes it; empty: none.
+   *
+   * @generated from field: string audience = 5;
+   */
+  audience: string;
+
+  /**
+   * `resource` of the request (RFC 8707); empty: none.
+   *
+   * @generated from field: string resource = 6;
+   */
+  resource: string;
+
+  /**
+   * How the client authenticates: `client_secret_post` (default) or `client_secret_basic`.
+   *
+   * @generated from field: string client_authentication = 7;
+   */
+  clientAuthentication: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ClientCredentialsCredential.
+ * Use `create(ClientCredentialsCredentialSchema)` to create a new message.
+ */
+export const ClientCredentialsCredentialSchema: GenMessage<ClientCredentialsCredential> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_credential, 10);
+
+/**
+ * A token that a login request answers: the two-step login of services without OAuth. It is kept until it expires.
+ *
+ * @generated from message latchkey.v1.LoginCredential
+ */
+export type LoginCredential = Message<"latchkey.v1.LoginCredential"> & {
+  /**
+   * Where to log in.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * Body of the POST: text with `{name}` where a secret of `fields` goes, escaped for its format.
+   *
+   * @generated from field: string body_template = 2;
+   */
+  bodyTemplate: string;
+
+  /**
+   * Format of the body: `json` (default) or `form`.
+   *
+   * @generated from field: string body_format = 3;
+   */
+  bodyFormat: string;
+
+  /**
+   * Headers of the request.
+   *
+   * @generated from field: map<string, string> headers = 4;
+   */
+  headers: { [key: string]: string };
+
+  /**
+   * The secret fields by name, 1 to 20.
+   *
+   * @generated from field: map<string, latchkey.v1.SecretValue> fields = 5;
+   */
+  fields: { [key: string]: SecretValue };
+
+  /**
+   * Where in the JSON answer the token is (RFC 6901); default `/access_token`.
+   *
+   * @generated from field: string token_pointer = 6;
+   */
+  tokenPointer: string;
+
+  /**
+   * Where the seconds are that it lives; default `/expires_in`. Found nowhere: `lifetime_s`.
+   *
+   * @generated from field: string expires_in_pointer = 7;
+   */
+  expiresInPointer: string;
+
+  /**
+   * Seconds that it lives where the answer does not say, 0 to a year; default 3600.
+   *
+   * @generated from field: optional int32 lifetime_s = 8;
+   */
+  lifetimeS?: number | undefined;
+
+  /**
+   * Header that carries the token; default `Authorization`, with the prefix `Bearer `.
+   *
+   * @generated from field: string header = 9;
+   */
+  header: string;
+
+  /**
+   * Text before the token in that header; default none for a header of its own.
+   *
+   * @generated from field: string prefix = 10;
+   */
+  prefix: string;
+};
+
+/**
+ * Describes the message latchkey.v1.LoginCredential.
+ * Use `create(LoginCredentialSchema)` to create a new message.
+ */
+export const LoginCredentialSchema: GenMessage<LoginCredential> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_credential, 11);
+
+/**
  * The kind of a credential.
  *
  * @generated from enum latchkey.v1.CredentialKind
@@ -534,6 +754,27 @@ export const CredentialKind = {
    * @generated from enum value: CREDENTIAL_KIND_CUSTOM = 7;
    */
   CUSTOM: 7,
+
+  /**
+   * Tokens that a person granted (RFC 6749).
+   *
+   * @generated from enum value: CREDENTIAL_KIND_OAUTH2 = 8;
+   */
+  OAUTH2: 8,
+
+  /**
+   * A client that gets tokens for itself (RFC 6749, section 4.4).
+   *
+   * @generated from enum value: CREDENTIAL_KIND_CLIENT_CREDENTIALS = 9;
+   */
+  CLIENT_CREDENTIALS: 9,
+
+  /**
+   * A token that a login request answers.
+   *
+   * @generated from enum value: CREDENTIAL_KIND_LOGIN = 10;
+   */
+  LOGIN: 10,
 } as const;
 
 /**

@@ -12,7 +12,7 @@ import type { UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/error_reason.proto.
  */
 export const file_latchkey_v1_error_reason: GenFile = /*@__PURE__*/
-  fileDesc("Ch5sYXRjaGtleS92MS9lcnJvcl9yZWFzb24ucHJvdG8SC2xhdGNoa2V5LnYxKs0ICgtFcnJvclJlYXNvbhIcChhFUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABIZChVFUlJPUl9SRUFTT05fSU5URVJOQUwQARIeChpFUlJPUl9SRUFTT05fRklFTERfSU5WQUxJRBACEiMKH0VSUk9SX1JFQVNPTl9QQUdFX1RPS0VOX0lOVkFMSUQQAxIkCiBFUlJPUl9SRUFTT05fQ1JFREVOVElBTFNfTUlTU0lORxAEEiQKIEVSUk9SX1JFQVNPTl9DUkVERU5USUFMU19JTlZBTElEEAUSIwofRVJST1JfUkVBU09OX1BFUk1JU1NJT05fTUlTU0lORxAGEiUKIUVSUk9SX1JFQVNPTl9DT05ORUNUSU9OX05PVF9GT1VORBAHEiEKHUVSUk9SX1JFQVNPTl9TRUNSRVRfTk9UX0ZPVU5EEAgSHwobRVJST1JfUkVBU09OX1VTRVJfTk9UX0ZPVU5EEAkSIgoeRVJST1JfUkVBU09OX0FQSV9LRVlfTk9UX0ZPVU5EEAoSIQodRVJST1JfUkVBU09OX1RFTkFOVF9OT1RfRk9VTkQQCxImCiJFUlJPUl9SRUFTT05fQ09OTkVDVElPTl9OQU1FX1RBS0VOEAwSIgoeRVJST1JfUkVBU09OX1NFQ1JFVF9OQU1FX1RBS0VOEA0SIAocRVJST1JfUkVBU09OX1RFTkFOVF9JRF9UQUtFThAOEiIKHkVSUk9SX1JFQVNPTl9SRVFVRVNUX0lEX1JFVVNFRBAPEiQKIEVSUk9SX1JFQVNPTl9DT05ORUNUSU9OX0RJU0FCTEVEEBASIwofRVJST1JfUkVBU09OX0NSRURFTlRJQUxfRVhQSVJFRBAREh8KG0VSUk9SX1JFQVNPTl9TRUNSRVRfTUlTU0lORxASEh4KGkVSUk9SX1JFQVNPTl9TRUNSRVRfSU5fVVNFEBMSHgoaRVJST1JfUkVBU09OX0VUQUdfTUlTTUFUQ0gQFBIeChpFUlJPUl9SRUFTT05fU0hVVFRJTkdfRE9XThAVEiUKIUVSUk9SX1JFQVNPTl9EQVRBQkFTRV9VTkFWQUlMQUJMRRAWEiIKHkVSUk9SX1JFQVNPTl9BVURJVF9VTkFWQUlMQUJMRRAXEi4KKkVSUk9SX1JFQVNPTl9JREVOVElUWV9QUk9WSURFUl9VTkFWQUlMQUJMRRAYEhsKF0VSUk9SX1JFQVNPTl9PVkVSTE9BREVEEBkSIgoeRVJST1JfUkVBU09OX01FU1NBR0VfVE9PX0xBUkdFEBoSIgoeRVJST1JfUkVBU09OX0RFQURMSU5FX0VYQ0VFREVEEBsSGgoWRVJST1JfUkVBU09OX0NBTkNFTExFRBAcEh8KG0VSUk9SX1JFQVNPTl9NRVRIT0RfVU5LTk9XThAdEiIKHkVSUk9SX1JFQVNPTl9BRERSRVNTX0ZPUkJJRERFThAeYgZwcm90bzM");
+  fileDesc("Ch5sYXRjaGtleS92MS9lcnJvcl9yZWFzb24ucHJvdG8SC2xhdGNoa2V5LnYxKocOCgtFcnJvclJlYXNvbhIcChhFUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABIZChVFUlJPUl9SRUFTT05fSU5URVJOQUwQARIeChpFUlJPUl9SRUFTT05fRklFTERfSU5WQUxJRBACEiMKH0VSUk9SX1JFQVNPTl9QQUdFX1RPS0VOX0lOVkFMSUQQAxIkCiBFUlJPUl9SRUFTT05fQ1JFREVOVElBTFNfTUlTU0lORxAEEiQKIEVSUk9SX1JFQVNPTl9DUkVERU5USUFMU19JTlZBTElEEAUSIwofRVJST1JfUkVBU09OX1BFUk1JU1NJT05fTUlTU0lORxAGEiUKIUVSUk9SX1JFQVNPTl9DT05ORUNUSU9OX05PVF9GT1VORBAHEiEKHUVSUk9SX1JFQVNPTl9TRUNSRVRfTk9UX0ZPVU5EEAgSHwobRVJST1JfUkVBU09OX1VTRVJfTk9UX0ZPVU5EEAkSIgoeRVJST1JfUkVBU09OX0FQSV9LRVlfTk9UX0ZPVU5EEAoSIQodRVJST1JfUkVBU09OX1RFTkFOVF9OT1RfRk9VTkQQCxImCiJFUlJPUl9SRUFTT05fQ09OTkVDVElPTl9OQU1FX1RBS0VOEAwSIgoeRVJST1JfUkVBU09OX1NFQ1JFVF9OQU1FX1RBS0VOEA0SIAocRVJST1JfUkVBU09OX1RFTkFOVF9JRF9UQUtFThAOEiIKHkVSUk9SX1JFQVNPTl9SRVFVRVNUX0lEX1JFVVNFRBAPEiQKIEVSUk9SX1JFQVNPTl9DT05ORUNUSU9OX0RJU0FCTEVEEBASIwofRVJST1JfUkVBU09OX0NSRURFTlRJQUxfRVhQSVJFRBAREh8KG0VSUk9SX1JFQVNPTl9TRUNSRVRfTUlTU0lORxASEh4KGkVSUk9SX1JFQVNPTl9TRUNSRVRfSU5fVVNFEBMSHgoaRVJST1JfUkVBU09OX0VUQUdfTUlTTUFUQ0gQFBIeChpFUlJPUl9SRUFTT05fU0hVVFRJTkdfRE9XThAVEiUKIUVSUk9SX1JFQVNPTl9EQVRBQkFTRV9VTkFWQUlMQUJMRRAWEiIKHkVSUk9SX1JFQVNPTl9BVURJVF9VTkFWQUlMQUJMRRAXEi4KKkVSUk9SX1JFQVNPTl9JREVOVElUWV9QUk9WSURFUl9VTkFWQUlMQUJMRRAYEhsKF0VSUk9SX1JFQVNPTl9PVkVSTE9BREVEEBkSIgoeRVJST1JfUkVBU09OX01FU1NBR0VfVE9PX0xBUkdFEBoSIgoeRVJST1JfUkVBU09OX0RFQURMSU5FX0VYQ0VFREVEEBsSGgoWRVJST1JfUkVBU09OX0NBTkNFTExFRBAcEh8KG0VSUk9SX1JFQVNPTl9NRVRIT0RfVU5LTk9XThAdEiIKHkVSUk9SX1JFQVNPTl9BRERSRVNTX0ZPUkJJRERFThAeEiMKH0VSUk9SX1JFQVNPTl9QUk9WSURFUl9OT1RfRk9VTkQQHxIkCiBFUlJPUl9SRUFTT05fUFJPVklERVJfTkFNRV9UQUtFThAgEiAKHEVSUk9SX1JFQVNPTl9QUk9WSURFUl9JTl9VU0UQIRImCiJFUlJPUl9SRUFTT05fSU5URUdSQVRJT05fTk9UX0ZPVU5EECISIwofRVJST1JfUkVBU09OX0lOVEVHUkFUSU9OX0lOX1VTRRAjEiUKIUVSUk9SX1JFQVNPTl9JTlRFR1JBVElPTl9ESVNBQkxFRBAkEioKJkVSUk9SX1JFQVNPTl9JTlRFR1JBVElPTl9NSVNDT05GSUdVUkVEECUSKAokRVJST1JfUkVBU09OX0FVVEhPUklaQVRJT05fTk9UX0ZPVU5EECYSLAooRVJST1JfUkVBU09OX0FVVEhPUklaQVRJT05fU1RBVEVfSU5WQUxJRBAnEiUKIUVSUk9SX1JFQVNPTl9BVVRIT1JJWkFUSU9OX0RFTklFRBAoEiUKIUVSUk9SX1JFQVNPTl9BVVRIT1JJWkFUSU9OX0ZBSUxFRBApEiEKHUVSUk9SX1JFQVNPTl9BQ0NPVU5UX01JU01BVENIECoSHQoZRVJST1JfUkVBU09OX1VTRVJfVU5LTk9XThArEikKJUVSUk9SX1JFQVNPTl9SRUFVVEhPUklaQVRJT05fUkVRVUlSRUQQLBIeChpFUlJPUl9SRUFTT05fU0NPUEVfTUlTU0lORxAtEikKJUVSUk9SX1JFQVNPTl9UT0tFTl9MSUZFVElNRV9UT09fU0hPUlQQLhIlCiFFUlJPUl9SRUFTT05fUFJPVklERVJfVU5BVkFJTEFCTEUQLxImCiJFUlJPUl9SRUFTT05fUFJPVklERVJfUkFURV9MSU1JVEVEEDBiBnByb3RvMw");
 
 /**
  * The reason in the google.rpc.ErrorInfo (domain `latchkey`) of every error, there without the prefix `ERROR_REASON_`.
@@ -232,11 +232,137 @@ export const ErrorReason = {
   METHOD_UNKNOWN: 29,
 
   /**
-   * PERMISSION_DENIED. The address, or one that the host resolves to, is not public, and the operator has not allowed it. Metadata: `host`.
+   * PERMISSION_DENIED. The address is one that no call from here may reach, or does not exist. Metadata: `host`.
    *
    * @generated from enum value: ERROR_REASON_ADDRESS_FORBIDDEN = 30;
    */
   ADDRESS_FORBIDDEN: 30,
+
+  /**
+   * NOT_FOUND. There is no provider of that name. Metadata: `provider`.
+   *
+   * @generated from enum value: ERROR_REASON_PROVIDER_NOT_FOUND = 31;
+   */
+  PROVIDER_NOT_FOUND: 31,
+
+  /**
+   * ALREADY_EXISTS. The tenant has a provider of that name. Metadata: `provider`.
+   *
+   * @generated from enum value: ERROR_REASON_PROVIDER_NAME_TAKEN = 32;
+   */
+  PROVIDER_NAME_TAKEN: 32,
+
+  /**
+   * FAILED_PRECONDITION. Integrations are set up for the provider; delete them first. Metadata: `provider`, `integration_count`.
+   *
+   * @generated from enum value: ERROR_REASON_PROVIDER_IN_USE = 33;
+   */
+  PROVIDER_IN_USE: 33,
+
+  /**
+   * NOT_FOUND. No such integration in the tenant. Metadata: `integration_id` or `provider`, as asked.
+   *
+   * @generated from enum value: ERROR_REASON_INTEGRATION_NOT_FOUND = 34;
+   */
+  INTEGRATION_NOT_FOUND: 34,
+
+  /**
+   * FAILED_PRECONDITION. The integration has connections; delete it with force, which revokes them. Metadata: `integration_id`, `connection_count`.
+   *
+   * @generated from enum value: ERROR_REASON_INTEGRATION_IN_USE = 35;
+   */
+  INTEGRATION_IN_USE: 35,
+
+  /**
+   * FAILED_PRECONDITION. The integration is disabled; EnableIntegration lets its connections be used again. Metadata: `integration_id`.
+   *
+   * @generated from enum value: ERROR_REASON_INTEGRATION_DISABLED = 36;
+   */
+  INTEGRATION_DISABLED: 36,
+
+  /**
+   * FAILED_PRECONDITION. The integration or the client lacks something, or the provider refuses it; no person who grants access can mend that. Metadata: `integration_id` (where there is one), `provider_error`.
+   *
+   * @generated from enum value: ERROR_REASON_INTEGRATION_MISCONFIGURED = 37;
+   */
+  INTEGRATION_MISCONFIGURED: 37,
+
+  /**
+   * NOT_FOUND. No such authorization, or none that the caller may see. Metadata: `authorization_id`.
+   *
+   * @generated from enum value: ERROR_REASON_AUTHORIZATION_NOT_FOUND = 38;
+   */
+  AUTHORIZATION_NOT_FOUND: 38,
+
+  /**
+   * INVALID_ARGUMENT. What came back does not belong to an authorization that was started here, by this browser or caller, within 10 minutes; or it came back before. Metadata: none.
+   *
+   * @generated from enum value: ERROR_REASON_AUTHORIZATION_STATE_INVALID = 39;
+   */
+  AUTHORIZATION_STATE_INVALID: 39,
+
+  /**
+   * PERMISSION_DENIED. The person or the provider declined. Metadata: `provider_error`.
+   *
+   * @generated from enum value: ERROR_REASON_AUTHORIZATION_DENIED = 40;
+   */
+  AUTHORIZATION_DENIED: 40,
+
+  /**
+   * FAILED_PRECONDITION. The provider did not accept what it had sent, or it could not be verified; start again. Metadata: `provider_error`.
+   *
+   * @generated from enum value: ERROR_REASON_AUTHORIZATION_FAILED = 41;
+   */
+  AUTHORIZATION_FAILED: 41,
+
+  /**
+   * FAILED_PRECONDITION. The person chose another account than the connection is for; start again with allow_account_change to take it. Metadata: `connection_id`.
+   *
+   * @generated from enum value: ERROR_REASON_ACCOUNT_MISMATCH = 42;
+   */
+  ACCOUNT_MISMATCH: 42,
+
+  /**
+   * FAILED_PRECONDITION. No user has the verified e-mail address of the account, and none is made. Metadata: none.
+   *
+   * @generated from enum value: ERROR_REASON_USER_UNKNOWN = 43;
+   */
+  USER_UNKNOWN: 43,
+
+  /**
+   * FAILED_PRECONDITION. A person must grant access, or grant it again. Metadata: `connection_id`, `cause` (`pending`, `expired`, `revoked`, `refused`), `reconnect_url` (where the connection has an integration; good for an hour).
+   *
+   * @generated from enum value: ERROR_REASON_REAUTHORIZATION_REQUIRED = 44;
+   */
+  REAUTHORIZATION_REQUIRED: 44,
+
+  /**
+   * FAILED_PRECONDITION. A scope that the integration requires was not granted. Metadata: `connection_id`, `scopes` (space-separated), `reconnect_url`.
+   *
+   * @generated from enum value: ERROR_REASON_SCOPE_MISSING = 45;
+   */
+  SCOPE_MISSING: 45,
+
+  /**
+   * FAILED_PRECONDITION. No token lives as long as min_valid_for asks. Metadata: `connection_id`, `valid_for_s` (of the present token).
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_LIFETIME_TOO_SHORT = 46;
+   */
+  TOKEN_LIFETIME_TOO_SHORT: 46,
+
+  /**
+   * UNAVAILABLE. The provider does not answer, or answers that it cannot. RetryInfo. Metadata: `provider_error`.
+   *
+   * @generated from enum value: ERROR_REASON_PROVIDER_UNAVAILABLE = 47;
+   */
+  PROVIDER_UNAVAILABLE: 47,
+
+  /**
+   * RESOURCE_EXHAUSTED. The provider takes no more requests now. RetryInfo. Metadata: `provider_error`.
+   *
+   * @generated from enum value: ERROR_REASON_PROVIDER_RATE_LIMITED = 48;
+   */
+  PROVIDER_RATE_LIMITED: 48,
 } as const;
 
 /**

@@ -1,4 +1,5 @@
 import { Migration } from '@mikro-orm/migrations';
+import { ownedByRouter, tenantPolicy } from './tenant-policy.ts';
 
 /** Tables that every row of which belongs to a tenant: row-level security on each, forced on the owner too. */
 const TENANT_TABLES = [
@@ -308,22 +309,12 @@ do $$ begin
 end $$;`,
 );
 
-const POLICIES = TENANT_TABLES.map(
-  (table) => `
-alter table latchkey.${table} enable row level security;
-alter table latchkey.${table} force row level security;
-create policy tenant_isolation on latchkey.${table} to latchkey_service
-  using (tenant_id = current_setting('latchkey.tenant', true)) with check (tenant_id = current_setting('latchkey.tenant', true));`,
-);
-
 const ROUTER = `
 grant select (tenant_id, display_name, create_time) on latchkey.tenant to latchkey_router;
 grant select (tenant_id, id, hash) on latchkey.api_key to latchkey_router;
 create policy routing on latchkey.tenant for select to latchkey_router using (true);
 create policy routing on latchkey.api_key for select to latchkey_router using (true);
-grant usage, create on schema latchkey to latchkey_router;
-${ROUTING_FUNCTIONS.map((signature) => `alter function latchkey.${signature} owner to latchkey_router;`).join('\n')}
-revoke create on schema latchkey from latchkey_router;
+${ownedByRouter(ROUTING_FUNCTIONS)}
 `;
 
 const GRANTS = `
@@ -340,6 +331,7 @@ export class Migration0001Ground extends Migration {
   override name = '0001-ground';
 
   override up(): void {
-    for (const sql of [...ROLES, TABLES, FUNCTIONS, ...POLICIES, GRANTS, ROUTER]) this.addSql(sql);
+    for (const sql of [...ROLES, TABLES, FUNCTIONS, ...TENANT_TABLES.map(tenantPolicy), GRANTS, ROUTER])
+      this.addSql(sql);
   }
 }

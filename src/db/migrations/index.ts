@@ -1,4 +1,8 @@
 import { Migration0001Ground } from './0001-ground.ts';
+import { Migration0002Authorizations } from './0002-authorizations.ts';
 
 /** All migrations, in order. */
-export const migrations = [{ name: '0001-ground', class: Migration0001Ground }];
+export const migrations = [
+  { name: '0001-ground', class: Migration0001Ground },
+  { name: '0002-authorizations', class: Migration0002Authorizations },
+];

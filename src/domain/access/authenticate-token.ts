@@ -29,7 +29,7 @@ export async function authenticateToken(app: App, { credential, actsFor }: Prese
   if (typeof tenantId !== 'string' || !TENANT_ID.test(tenantId)) throw new LatchkeyError('CREDENTIALS_INVALID');
   const mappedRoles = rolesOfGroups(config.identity.groupsOfRole, await groupsOf(app, claims, credential));
   const user = await seeUser(app, tenantId, claims, mappedRoles);
-  return principalOfUser({ tenantId, id: user.id, roles: user.roles }, projectsOf(app, claims), claims.exp! * 1000);
+  return principalOfUser({ tenantId, id: user.id, roles: user.roles() }, projectsOf(app, claims), claims.exp! * 1000);
 }
 
 async function groupsOf(app: App, claims: JWTPayload, token: string): Promise<string[]> {
@@ -81,7 +81,7 @@ async function seeUser(app: App, tenantId: string, claims: JWTPayload, mappedRol
       const resource = { type: 'user', id: user.id };
       audit(em, call, made ? 'user_created' : 'user_roles_mapped', resource, { before, after: user.summary() });
       const type = made ? 'user.created' : 'user.roles_updated';
-      event(em, call, type, { ...resource, generation: 1 }, { subject: user.subject, roles: user.roles });
+      event(em, call, type, { ...resource, generation: 1 }, { subject: user.subject, roles: user.roles() });
     }
     return user;
   });

@@ -5,6 +5,12 @@ export const PERMISSIONS = [
   'connection:update',
   'connection:delete',
   'credential:read',
+  'integration:read',
+  'integration:create',
+  'integration:update',
+  'integration:delete',
+  'integration_credential:read',
+  'provider:manage',
   'secret:read',
   'secret:use',
   'secret:manage',
@@ -37,9 +43,9 @@ export type RoleName = (typeof ROLE_NAMES)[number];
 
 export const ROLES: Record<RoleName, RoleRules> = {
   admin: { permissions: expandScopes(['*']), ownPermissions: [] },
-  resource_manager: { permissions: expandScopes(['connection:*', 'secret:*']), ownPermissions: OWN },
-  approver: { permissions: ['connection:read'], ownPermissions: [] },
-  requestor: { permissions: [], ownPermissions: OWN },
+  resource_manager: { permissions: expandScopes(['connection:*', 'integration:*', 'secret:*']), ownPermissions: OWN },
+  approver: { permissions: ['connection:read', 'integration:read'], ownPermissions: [] },
+  requestor: { permissions: ['integration:read'], ownPermissions: OWN },
 };
 
 export function isRoleName(name: string): name is RoleName {

@@ -2,7 +2,16 @@ import type { App, Call, Principal } from '../call.ts';
 import { expandScopes, type Permission, permissionsOf, ROLES } from './permissions.ts';
 
 /** What concerns the whole tenant, and so no key that is limited to projects. */
-const ABOVE_PROJECTS: ReadonlySet<Permission> = new Set(['audit:read', 'user:read', 'role:manage']);
+const ABOVE_PROJECTS: ReadonlySet<Permission> = new Set([
+  'audit:read',
+  'user:read',
+  'role:manage',
+  'integration:create',
+  'integration:update',
+  'integration:delete',
+  'integration_credential:read',
+  'provider:manage',
+]);
 const NEVER = Number.POSITIVE_INFINITY;
 
 type UserIdentity = { tenantId: string; id: string; roles: readonly string[] };

@@ -16,7 +16,7 @@ export function updateUserRoles(call: Call, userId: string, roles: RoleName[]): 
     user.assignedRoles = roles;
     const resource = { type: 'user', id: userId };
     audit(em, call, 'user_roles_updated', resource, { before, after: user.summary() });
-    event(em, call, 'user.roles_updated', { ...resource, generation: 1 }, { roles: user.roles });
+    event(em, call, 'user.roles_updated', { ...resource, generation: 1 }, { roles: user.roles() });
     announce(em, { kind: 'user', tenantId, id: userId });
     return user;
   });

@@ -2,6 +2,7 @@ import type { Em } from '../../db/transaction.ts';
 import type { Connection } from '../../model/connection.ts';
 import { Credential } from '../../model/credential.ts';
 import { CredentialSecretRef } from '../../model/credential-secret-ref.ts';
+import { Integration } from '../../model/integration.ts';
 import type { JsonObject } from '../../model/json.ts';
 
 /** A connection as it is shown: with what its credential says without the secrets. */
@@ -12,6 +13,8 @@ export type ConnectionView = {
   expireTime: Date | null;
   /** Names of secrets that it refers to and that do not exist. */
   missingSecrets: string[];
+  /** The integration that it belongs to. */
+  integration: Integration | null;
 };
 
 /** Views of connections of one tenant, in their order. */
@@ -24,6 +27,9 @@ export async function viewsOf(em: Em, tenantId: string, connections: Connection[
     { tenantId, connectionId: { $in: ids } },
     { orderBy: { field: 'asc' } },
   );
+  const integrationIds = connections.flatMap(({ integrationId }) => integrationId ?? []);
+  const integrations = await em.find(Integration, { tenantId, id: { $in: [...new Set(integrationIds)] } });
+  const integrationOf = new Map(integrations.map((integration) => [integration.id, integration]));
   const credentialOf = new Map(credentials.map((credential) => [credential.connectionId, credential]));
   const refsOf = Map.groupBy(refs, (ref) => ref.connectionId);
   return connections.map((connection) => {
@@ -34,6 +40,7 @@ export async function viewsOf(em: Em, tenantId: string, connections: Connection[
       connection,
       configSummary: { ...connection.config, ...credential?.fields, ...references },
       expireTime: credential?.expireTime ?? null,
+      integration: integrationOf.get(connection.integrationId ?? '') ?? null,
       missingSecrets: own.filter((ref) => ref.secretId === null).map((ref) => ref.secretName),
     };
   });

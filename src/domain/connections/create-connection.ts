@@ -1,10 +1,7 @@
-import { LatchkeyError } from '../../base/error.ts';
 import { newId } from '../../base/id.ts';
 import type { SecretText } from '../../base/secret-text.ts';
-import type { Em } from '../../db/transaction.ts';
 import { Connection, webhookSecretPlace } from '../../model/connection.ts';
 import type { JsonObject } from '../../model/json.ts';
-import { User } from '../../model/user.ts';
 import { refuseForeignProject } from '../access/projects.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
@@ -15,6 +12,8 @@ import { claimDefault } from './claim-default.ts';
 import { checkConnectionFields, flushNamed } from './connection-input.ts';
 import { type ConnectionView, viewOf } from './connection-view.ts';
 import { findConnection } from './find-connection.ts';
+import { ownerFor, refuseUnknownUser } from './owner.ts';
+import { checkCredential, integrationFor } from './provider-rules.ts';
 import { type CredentialInput, storeCredential } from './store-credential.ts';
 
 export type NewConnection = {
@@ -38,12 +37,14 @@ export type NewConnection = {
   providerAccountMetadata: JsonObject;
   webhookSignatureSecret: SecretText | null;
   enabled: boolean;
+  /** The integration that its tokens belong to. */
+  integrationId: string | null;
 };
 
 /** A create request: `content` is what it says, to tell a repeat from another request under the same id. */
 export type CreateRequest = { requestId: string; content: string };
 
-/** Stores a connection. Fails with CONNECTION_NAME_TAKEN, SECRET_MISSING, USER_NOT_FOUND, PERMISSION_MISSING, REQUEST_ID_REUSED. */
+/** Stores a connection. Fails with CONNECTION_NAME_TAKEN, SECRET_MISSING, USER_NOT_FOUND, INTEGRATION_NOT_FOUND, PERMISSION_MISSING, FIELD_INVALID, REQUEST_ID_REUSED. */
 export async function createConnection(
   call: Call,
   input: NewConnection,
@@ -59,14 +60,19 @@ export async function createConnection(
   const seal = await app.keyring.sealer(tenantId);
   return change(call, async (em) => {
     await refuseUnknownUser(em, tenantId, ownerUserId);
+    const integration = await integrationFor(em, call, input);
+    const provider = integration?.provider ?? input.provider;
+    await checkCredential(em, call, provider, input.credential);
     return once(em, call, { method: 'CreateConnection', ...request }, id, {
       async make() {
         const { credential, webhookSignatureSecret, ...fields } = input;
-        const { kind } = credential;
+        const { kind, scopes = [] } = credential;
         if (input.isDefault) await claimDefault(em, call, { id, projectId: input.projectId, ownerUserId, kind });
         const connection = em.create(Connection, {
           ...fields,
-          ...{ tenantId, id, ownerUserId, kind, displayName: input.displayName || input.name, version: 1 },
+          ...{ tenantId, id, ownerUserId, kind, provider, displayName: input.displayName || input.name, version: 1 },
+          ...{ status: 'ACTIVE' as const, statusReason: '', requestedScopes: scopes, grantedScopes: scopes },
+          missingScopes: (integration?.requiredScopes ?? []).filter((scope) => !scopes.includes(scope)),
           ...{ lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
           webhookSignatureSecret:
             webhookSignatureSecret &&
@@ -82,21 +88,4 @@ export async function createConnection(
       repeat: async (made) => viewOf(em, await findConnection(em, call, made, 'connection:create')),
     });
   });
-}
-
-/** Only administrators make connections that another user owns. Who acts on their own alone, and a key that acts for a user, makes that user's. */
-function ownerFor({ principal }: Call, requested: string | null): string | null {
-  const { userId, permissions } = principal;
-  const ownAlone = !permissions.has('connection:create');
-  const owner = requested ?? (ownAlone || principal.kind === 'api_key' ? userId : null);
-  if (owner !== userId && (ownAlone || (owner !== null && !principal.administrator))) {
-    throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'connection:create' } });
-  }
-  return owner;
-}
-
-async function refuseUnknownUser(em: Em, tenantId: string, userId: string | null): Promise<void> {
-  if (userId && !(await em.findOne(User, { tenantId, id: userId }))) {
-    throw new LatchkeyError('USER_NOT_FOUND', { metadata: { user_id: userId } });
-  }
 }

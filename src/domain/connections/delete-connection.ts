@@ -3,16 +3,22 @@ import type { Call } from '../call.ts';
 import { announce, change } from '../change.ts';
 import { event } from '../events/event.ts';
 import { lockConnection } from './find-connection.ts';
+import { givenUpGrant } from './given-up-grant.ts';
+import { scheduleRevocation } from './schedule-revocation.ts';
 
-/** Deletes a connection and its credential. Fails with CONNECTION_NOT_FOUND, ETAG_MISMATCH. */
-export function deleteConnection(call: Call, id: string, etag: string): Promise<void> {
+/** Deletes a connection and its credential; tokens are then revoked at the provider. Fails with CONNECTION_NOT_FOUND, ETAG_MISMATCH. */
+export async function deleteConnection(call: Call, id: string, etag: string): Promise<void> {
   const { tenantId } = call.principal;
+  const grant = await givenUpGrant(call.app, tenantId, id);
   return change(call, async (em) => {
     const connection = await lockConnection(em, call, id, 'connection:delete', etag);
+    const providerRevocation = await scheduleRevocation(em, call, connection, grant);
     em.remove(connection);
     const resource = { type: 'connection', id };
-    audit(em, call, 'connection_deleted', resource, { before: connection.summary() });
-    event(em, call, 'connection.deleted', { ...resource, generation: connection.version + 1 }, connection.summary());
+    const before = connection.summary();
+    const after = { provider_revocation: providerRevocation };
+    audit(em, call, 'connection_deleted', resource, providerRevocation === 'NOTHING' ? { before } : { before, after });
+    event(em, call, 'connection.deleted', { ...resource, generation: connection.version + 1 }, before);
     announce(em, { kind: 'connection', tenantId, id });
   });
 }

@@ -16,6 +16,8 @@ export function httpParameters(
       const parameter = { name: String(fields.name), value: `${fields.prefix ?? ''}${secrets.key}` };
       return fields.location === 'query' ? { headers: [], query: [parameter] } : { headers: [parameter], query: [] };
     }
+    case 'oauth2':
+      return authorization(`Bearer ${secrets.access_token}`);
     case 'bearer':
       return authorization(`Bearer ${secrets.token}`);
     case 'basic':

@@ -2,7 +2,7 @@ import { type Conditions, type ListQuery, listPage, type Page, type PageRequest 
 import { Connection, type CredentialKind } from '../../model/connection.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
-import { type ConnectionStatus, STATUS_CONDITIONS } from './connection-status.ts';
+import { type ConnectionStatus, statusCondition } from './connection-status.ts';
 import { type ConnectionView, viewsOf } from './connection-view.ts';
 import { seenBy } from './visibility.ts';
 
@@ -18,6 +18,9 @@ export type ConnectionFilter = {
   enabled: boolean | undefined;
   labels: Record<string, string>;
   text: string;
+  integrationId: string | undefined;
+  expiresBefore: Date | null;
+  missingScope: string;
 };
 
 type Row = { id: string; name: string; update_time: string };
@@ -64,9 +67,18 @@ function conditionsOf(filter: ConnectionFilter): Conditions {
   if (filter.provider) conditions.push({ sql: 'provider = ?', params: [filter.provider] });
   if (filter.kind) conditions.push({ sql: 'kind = ?', params: [filter.kind] });
   if (filter.enabled !== undefined) conditions.push({ sql: 'enabled = ?', params: [filter.enabled] });
-  if (filter.status) conditions.push({ sql: STATUS_CONDITIONS[filter.status], params: [] });
+  if (filter.status) conditions.push({ sql: statusCondition(filter.status), params: [] });
   if (Object.keys(filter.labels).length > 0) {
     conditions.push({ sql: 'labels @> cast(? as jsonb)', params: [JSON.stringify(filter.labels)] });
+  }
+  if (filter.integrationId) conditions.push({ sql: 'integration_id = ?', params: [filter.integrationId] });
+  if (filter.expiresBefore) {
+    const sql =
+      'exists (select from latchkey.credential k where k.tenant_id = connection.tenant_id and k.connection_id = connection.id and k.expire_time < cast(? as timestamptz))';
+    conditions.push({ sql, params: [filter.expiresBefore.toISOString()] });
+  }
+  if (filter.missingScope) {
+    conditions.push({ sql: 'jsonb_exists(missing_scopes, ?)', params: [filter.missingScope] });
   }
   if (filter.text) {
     const pattern = `%${filter.text.replace(/[\\%_]/g, '\\$&')}%`;

@@ -1,6 +1,6 @@
 import { IntegrityError } from '../../crypto/sealed-value.ts';
 import { hot } from '../../db/hot.ts';
-import type { CredentialKind } from '../../model/connection.ts';
+import type { CredentialKind, StoredStatus } from '../../model/connection.ts';
 import { credentialPlace } from '../../model/credential.ts';
 import type { JsonObject } from '../../model/json.ts';
 import { secretPlace } from '../../model/secret.ts';
@@ -12,10 +12,19 @@ type Row = {
   owner_user_id: string | null;
   kind: CredentialKind;
   enabled: boolean;
-  fields: JsonObject;
-  sealed: Buffer;
-  generation: number;
+  provider: string;
+  status: StoredStatus;
+  status_reason: string;
+  integration_id: string | null;
+  integration_enabled: boolean | null;
+  required_scopes: string[] | null;
+  missing_scopes: string[];
+  fields: JsonObject | null;
+  /** Null: it has no credential yet, or none any more. */
+  sealed: Buffer | null;
+  generation: number | null;
   expire_time: string | null;
+  lifetime_s: number | null;
   refs: Ref[] | null;
 };
 
@@ -27,8 +36,9 @@ export async function loadCredential(
 ): Promise<ReadyCredential | null> {
   const [row] = await hot<Row>(app.pool, 'readCredential', [tenantId, connectionId]);
   if (!row) return null;
-  const place = credentialPlace(tenantId, connectionId, row.generation);
-  const secrets = parseSecrets(await app.keyring.open(place, row.sealed));
+  const generation = row.generation ?? 0;
+  const place = credentialPlace(tenantId, connectionId, generation);
+  const secrets = row.sealed ? parseSecrets(await app.keyring.open(place, row.sealed)) : {};
   const refs = row.refs ?? [];
   for (const { field, secretId, generation, value } of refs) {
     if (secretId === null) continue;
@@ -37,13 +47,14 @@ export async function loadCredential(
     opened.fill(0);
   }
   return {
-    ...{ tenantId, connectionId, secrets },
+    ...{ tenantId, connectionId, generation, secrets },
     ...{ projectId: row.project_id, ownerUserId: row.owner_user_id, enabled: row.enabled, kind: row.kind },
-    ...{
-      generation: row.generation,
-      fields: row.fields,
-      expireTime: row.expire_time ? new Date(row.expire_time) : null,
-    },
+    ...{ provider: row.provider, status: row.status, statusReason: row.status_reason },
+    ...{ integrationId: row.integration_id, integrationEnabled: row.integration_enabled ?? true },
+    missingRequiredScopes: (row.required_scopes ?? []).filter((scope) => row.missing_scopes.includes(scope)),
+    fields: row.fields ?? {},
+    expireTime: row.expire_time ? new Date(row.expire_time) : null,
+    lifetimeS: row.lifetime_s,
     missing: refs.filter((ref) => ref.secretId === null).map(({ field, name }) => ({ field, name })),
     secretIds: refs.flatMap((ref) => ref.secretId ?? []),
   };

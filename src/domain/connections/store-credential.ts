@@ -17,6 +17,12 @@ export type CredentialInput = {
   fields: JsonObject;
   secrets: Record<string, SecretSource>;
   expireTime: Date | null;
+  /** Scopes that were granted, of the kinds that have such. */
+  scopes?: string[];
+  /** Of a grant. */
+  refreshExpireTime?: Date | null;
+  /** Seconds that its access token lives when it is new, where that is known. */
+  lifetimeS?: number | null;
 };
 
 /** Stores the credential of a connection that is stored, in place of the one it had. Fails with SECRET_MISSING, PERMISSION_MISSING. */
@@ -36,9 +42,10 @@ export async function storeCredential(
   const plaintext = Buffer.from(JSON.stringify(Object.fromEntries(direct)));
   const sealed = seal(credentialPlace(tenantId, connectionId, generation), plaintext);
   plaintext.fill(0);
-  const { fields, expireTime } = input;
-  if (stored) em.assign(stored, { fields, sealed, generation, expireTime });
-  else em.create(Credential, { tenantId, connectionId, fields, sealed, generation, expireTime });
+  const { fields, expireTime, refreshExpireTime = null, lifetimeS = null } = input;
+  const values = { fields, sealed, generation, expireTime, refreshExpireTime, lifetimeS };
+  if (stored) em.assign(stored, values);
+  else em.create(Credential, { tenantId, connectionId, ...values });
   await em.nativeDelete(CredentialSecretRef, { tenantId, connectionId });
   for (const [field, source] of Object.entries(input.secrets)) {
     if (!('secretRef' in source)) continue;

@@ -10,11 +10,12 @@ import { checkConnectionFields, flushNamed } from './connection-input.ts';
 import { type ConnectionView, viewOf } from './connection-view.ts';
 import type { NewConnection } from './create-connection.ts';
 import { lockConnection } from './find-connection.ts';
+import { checkCredential } from './provider-rules.ts';
 import { type CredentialInput, storeCredential } from './store-credential.ts';
 
 type Changeable = Omit<
   NewConnection,
-  'projectId' | 'ownerUserId' | 'credential' | 'webhookSignatureSecret' | 'enabled'
+  'projectId' | 'ownerUserId' | 'credential' | 'webhookSignatureSecret' | 'enabled' | 'integrationId'
 >;
 
 /** Undefined: unchanged. */
@@ -45,6 +46,10 @@ export async function updateConnection(
     if (webhookSignatureSecret !== undefined) {
       const text = webhookSignatureSecret?.reveal();
       connection.webhookSignatureSecret = text ? seal(webhookSecretPlace(tenantId, id), Buffer.from(text)) : null;
+    }
+    if (credential) {
+      await checkCredential(em, call, connection.provider, credential);
+      connection.granted(credential.scopes ?? []);
     }
     connection.changed(new Date(call.app.clock.now()));
     await flushNamed(em, connection.name);

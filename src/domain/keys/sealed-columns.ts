@@ -1,6 +1,9 @@
 import type { Place } from '../../crypto/keyring.ts';
+import { authorizationPlace } from '../../model/authorization.ts';
 import { webhookSecretPlace } from '../../model/connection.ts';
 import { credentialPlace } from '../../model/credential.ts';
+import { integrationSecretPlace } from '../../model/integration-secret.ts';
+import { revocationPlace } from '../../model/revocation.ts';
 import { secretPlace } from '../../model/secret.ts';
 
 /** Where sealed values are kept. */
@@ -19,4 +22,7 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
   { table: 'secret', column: 'value', id: 'id', generation: 'generation', place: secretPlace },
   { table: 'credential', column: 'sealed', id: 'connection_id', generation: 'generation', place: credentialPlace },
   { table: 'connection', column: 'webhook_signature_secret', id: 'id', generation: '0', place: webhookSecretPlace },
+  { table: 'integration_secret', column: 'value', id: 'id', generation: '0', place: integrationSecretPlace },
+  { table: 'app_authorization', column: 'sealed', id: 'id', generation: '0', place: authorizationPlace },
+  { table: 'revocation', column: 'sealed', id: 'id', generation: '0', place: revocationPlace },
 ];

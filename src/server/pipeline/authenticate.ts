@@ -5,10 +5,10 @@ import type { Exchange } from './exchange.ts';
 
 const BEARER = /^Bearer +(\S+)$/i;
 
-/** Who calls: `authorization: Bearer` with a token or a key, or `x-api-key` with a key. Public methods need nobody. */
+/** Who calls: `authorization: Bearer` with a token or a key, or `x-api-key` with a key. Public methods need nobody, and know who says who they are. */
 export function authenticate(app: App, exchange: Exchange): void | Promise<void> {
   const { method, header } = exchange.incoming;
-  if (method.access.public) return;
+  if (method.access.public && !header('authorization') && !header('x-api-key')) return;
   const principal = authenticateCaller(app, {
     credential: presentedCredential(header),
     actsFor: header('latchkey-user') || undefined,

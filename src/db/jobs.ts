@@ -1,0 +1,22 @@
+import type { Em } from './transaction.ts';
+
+/** Jobs by name, with what each is told: routing alone, never a secret. */
+export type Jobs = {
+  /** Has a provider revoke a grant. */
+  revoke_grant: { tenantId: string; id: string };
+  /** Asks whether a person has entered a device code. */
+  poll_device: { tenantId: string; id: string };
+};
+
+/** Adds a job, in the transaction of what asks for it. Under a key, one that waits already is moved instead. */
+export async function enqueue<Name extends keyof Jobs>(
+  em: Em,
+  name: Name,
+  payload: Jobs[Name],
+  { runAt = null, key = null }: { runAt?: Date | null; key?: string | null } = {},
+): Promise<void> {
+  await em.execute(
+    'select graphile_worker.add_job(?, cast(? as json), run_at => ?, job_key => ?, max_attempts => 1000)',
+    [name, JSON.stringify(payload), runAt, key],
+  );
+}

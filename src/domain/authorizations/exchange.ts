@@ -1,0 +1,65 @@
+import type { Authorization } from '../../model/authorization.ts';
+import { exchangeCode } from '../../oauth/exchange-code.ts';
+import { type Account, identify } from '../../oauth/identify.ts';
+import type { TokenSet } from '../../oauth/token-set.ts';
+import { fillIn } from '../../providers/template.ts';
+import type { App } from '../call.ts';
+import { oauthFailure } from '../integrations/oauth-failure.ts';
+import { loadOAuthSetupOf, type OAuthSetup } from '../integrations/oauth-setup.ts';
+import { fail, succeed } from './end-authorization.ts';
+import { openSecrets } from './secrets-of.ts';
+
+/** Turns what came back into tokens and stores them. Answers the authorization as it ended; throws only where that cannot be written down. */
+export async function exchange(
+  app: App,
+  authorization: Authorization,
+  state: string,
+  callback: URLSearchParams,
+): Promise<Authorization> {
+  const { tenantId, integrationId, redirectUri } = authorization;
+  try {
+    const setup = await loadOAuthSetupOf(app, tenantId, integrationId);
+    const { verifier, nonce } = await openSecrets(app, authorization);
+    const { resource } = setup.integration;
+    const tokens = await exchangeCode(setup.client, { callback, state, redirectUri, verifier, nonce, resource });
+    return await accept(app, authorization, setup, tokens, callback);
+  } catch (error) {
+    return fail(app, authorization, oauthFailure(error, integrationId));
+  }
+}
+
+/** Finds out whose account it is, and stores. */
+export async function accept(
+  app: App,
+  authorization: Authorization,
+  setup: OAuthSetup,
+  tokens: TokenSet,
+  callback: URLSearchParams,
+): Promise<Authorization> {
+  const kept = (setup.client.definition.keptCallbackParameters ?? []).flatMap((name) => {
+    const value = callback.get(name);
+    return value === null ? [] : [[name, value.slice(0, 1_000)]];
+  });
+  const keptFromCallback = Object.fromEntries(kept) as Record<string, string>;
+  const account = await accountOf(app, setup, tokens, callback);
+  return succeed(app, authorization, setup, { tokens, account, keptFromCallback });
+}
+
+/** A provider that does not say whose account it is, as for want of a scope, leaves the question open; where the answer matters, it is missed then. */
+async function accountOf(
+  app: App,
+  { client, parameters }: OAuthSetup,
+  tokens: TokenSet,
+  callback: URLSearchParams,
+): Promise<Account | null> {
+  const { identity } = client.definition;
+  if (!identity) return null;
+  try {
+    const url = identity.url ? fillIn(identity.url, { ...parameters, ...tokens.kept }) : '';
+    const account = await identify(app.egress.fetch, { ...identity, url }, tokens, callback);
+    return account.id === '' ? null : account;
+  } catch (error) {
+    app.log.warn({ err: error }, 'a provider did not say whose account it is');
+    return null;
+  }
+}

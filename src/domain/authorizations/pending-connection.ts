@@ -1,0 +1,60 @@
+import { newId } from '../../base/id.ts';
+import type { Em } from '../../db/transaction.ts';
+import { Connection } from '../../model/connection.ts';
+import type { Integration } from '../../model/integration.ts';
+import { refuseForeignProject } from '../access/projects.ts';
+import { audit } from '../audit/audit.ts';
+import type { Call } from '../call.ts';
+import { claimDefault } from '../connections/claim-default.ts';
+import { flushNamed } from '../connections/connection-input.ts';
+import { ownerFor, refuseUnknownUser } from '../connections/owner.ts';
+import { event } from '../events/event.ts';
+
+/** A connection to be made by an authorization. */
+export type NewPendingConnection = {
+  name: string;
+  displayName: string;
+  projectId: string | null;
+  ownerUserId: string | null;
+  ownerByEmail: boolean;
+  isDefault: boolean;
+  labels: Record<string, string>;
+};
+
+/**
+ * Makes the connection that an authorization is for. One that was begun under the same name, by the same integration for the same owner, and never
+ * authorized is taken up again: a person who closed the window starts anew.
+ * Fails with CONNECTION_NAME_TAKEN, USER_NOT_FOUND, PERMISSION_MISSING.
+ */
+export async function pendingConnection(
+  em: Em,
+  call: Call,
+  integration: Integration,
+  input: NewPendingConnection,
+): Promise<Connection> {
+  const { tenantId } = call.principal;
+  const { name, projectId, isDefault, labels } = input;
+  refuseForeignProject(call.principal, projectId);
+  const ownerUserId = ownerFor(call, input.ownerUserId);
+  await refuseUnknownUser(em, tenantId, ownerUserId);
+  const integrationId = integration.id;
+  const begun = { tenantId, projectId, name, ownerUserId, integrationId, status: 'PENDING' as const };
+  const known = await em.findOne(Connection, begun);
+  if (known) return known;
+  const now = new Date(call.app.clock.now());
+  const id = newId('conn', now.getTime());
+  if (isDefault) await claimDefault(em, call, { id, projectId, ownerUserId, kind: 'oauth2' });
+  const connection = em.create(Connection, {
+    ...{ tenantId, id, projectId, ownerUserId, name, displayName: input.displayName || name, isDefault, labels },
+    ...{ provider: integration.provider, integrationId, kind: 'oauth2', status: 'PENDING', statusReason: 'pending' },
+    ...{ requestedScopes: [], grantedScopes: [], missingScopes: [] },
+    ...{ baseUrl: '', defaultHeaders: {}, timeoutMs: 8_000, retries: 2, backoffMs: 250, metadata: {}, config: {} },
+    ...{ providerAccountId: '', providerAccountEmail: '', providerAccountMetadata: {}, webhookSignatureSecret: null },
+    ...{ enabled: true, version: 1, lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
+  });
+  await flushNamed(em, name);
+  const resource = { type: 'connection', id };
+  audit(em, call, 'connection_created', resource, { after: connection.summary() });
+  event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());
+  return connection;
+}

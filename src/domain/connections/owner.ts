@@ -1,0 +1,25 @@
+import { LatchkeyError } from '../../base/error.ts';
+import type { Em } from '../../db/transaction.ts';
+import { User } from '../../model/user.ts';
+import type { Call } from '../call.ts';
+
+/**
+ * Who owns a new connection. Only administrators make connections that another user owns. Who acts on their own alone, and a key that acts for a
+ * user, makes that user's. Fails with PERMISSION_MISSING.
+ */
+export function ownerFor({ principal }: Call, requested: string | null): string | null {
+  const { userId, permissions } = principal;
+  const ownAlone = !permissions.has('connection:create');
+  const owner = requested ?? (ownAlone || principal.kind === 'api_key' ? userId : null);
+  if (owner !== userId && (ownAlone || (owner !== null && !principal.administrator))) {
+    throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'connection:create' } });
+  }
+  return owner;
+}
+
+/** Fails with USER_NOT_FOUND. */
+export async function refuseUnknownUser(em: Em, tenantId: string, userId: string | null): Promise<void> {
+  if (userId && !(await em.findOne(User, { tenantId, id: userId }))) {
+    throw new LatchkeyError('USER_NOT_FOUND', { metadata: { user_id: userId } });
+  }
+}

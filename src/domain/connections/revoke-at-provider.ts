@@ -1,0 +1,66 @@
+import { Revocation, revocationPlace } from '../../model/revocation.ts';
+import { OAuthError } from '../../oauth/oauth-error.ts';
+import { revokeToken } from '../../oauth/revoke-token.ts';
+import { systemCall } from '../access/principal.ts';
+import { audit } from '../audit/audit.ts';
+import type { App, Call } from '../call.ts';
+import { change, read } from '../change.ts';
+import { event } from '../events/event.ts';
+import type { SealedGrant } from './schedule-revocation.ts';
+
+/** How long a provider that does not answer is asked again. */
+const GIVE_UP_MS = 24 * 3_600_000;
+const FIRST_PAUSE_MS = 30_000;
+const LONGEST_PAUSE_MS = 3_600_000;
+
+/**
+ * Has the provider revoke a grant. Answers in how many ms to try again; null: it is settled, and the tokens are forgotten. Each attempt that fails is
+ * audited: the tokens are still live.
+ */
+export async function revokeAtProvider(app: App, tenantId: string, id: string): Promise<number | null> {
+  const call = systemCall(app, tenantId);
+  const revocation = await read(call, (em) => em.findOne(Revocation, { tenantId, id }));
+  if (!revocation?.sealed || revocation.status !== 'PENDING') return null;
+  const opened = await app.keyring.open(revocationPlace(tenantId, id), revocation.sealed);
+  const grant = JSON.parse(opened.toString()) as SealedGrant;
+  opened.fill(0);
+  try {
+    await revokeToken((url, init) => app.egress.fetch(url, init), revocation.request, grant);
+    await settle(call, revocation, 'REVOKED', '');
+    return null;
+  } catch (error) {
+    const failure = error instanceof OAuthError ? error : null;
+    const code = failure?.code || (error instanceof Error ? error.name : 'unknown');
+    const passing = failure?.failure === 'unavailable' || failure?.failure === 'rate_limited';
+    const tooLate = app.clock.now() - revocation.createTime.getTime() >= GIVE_UP_MS;
+    if (!passing || tooLate) {
+      await settle(call, revocation, 'GIVEN_UP', code);
+      return null;
+    }
+    await noteAttempt(call, revocation, code);
+    return failure?.retryAfterMs ?? Math.min(FIRST_PAUSE_MS * 2 ** revocation.attempts, LONGEST_PAUSE_MS);
+  }
+}
+
+function settle(call: Call, { tenantId, id }: Revocation, status: 'REVOKED' | 'GIVEN_UP', error: string) {
+  return change(call, async (em) => {
+    const revocation = await em.findOneOrFail(Revocation, { tenantId, id });
+    if (revocation.status !== 'PENDING') return;
+    const settleTime = new Date(call.app.clock.now());
+    em.assign(revocation, { status, sealed: null, lastError: error, attempts: revocation.attempts + 1, settleTime });
+    const what = status === 'REVOKED' ? 'grant_revoked' : 'grant_revocation_given_up';
+    const resource = { type: 'connection', id: revocation.connectionId };
+    const after = { provider: revocation.provider, attempts: revocation.attempts, provider_error: error };
+    audit(em, call, what, resource, { after });
+    event(em, call, `connection.${what}`, { ...resource, generation: 0 }, after);
+  });
+}
+
+function noteAttempt(call: Call, { tenantId, id }: Revocation, error: string) {
+  return change(call, async (em) => {
+    const revocation = await em.findOneOrFail(Revocation, { tenantId, id });
+    em.assign(revocation, { attempts: revocation.attempts + 1, lastError: error });
+    const after = { provider: revocation.provider, attempts: revocation.attempts, provider_error: error };
+    audit(em, call, 'grant_still_live', { type: 'connection', id: revocation.connectionId }, { after });
+  });
+}

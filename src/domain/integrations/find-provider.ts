@@ -1,0 +1,34 @@
+import { LatchkeyError } from '../../base/error.ts';
+import type { Em } from '../../db/transaction.ts';
+import { CustomProvider } from '../../model/provider.ts';
+import type { ProviderDefinition } from '../../providers/types.ts';
+import type { App } from '../call.ts';
+
+/** A provider as one tenant knows it. */
+export type KnownProvider = { definition: ProviderDefinition; custom: boolean; etag: string };
+
+/** A provider by name, the tenant's own first; null where there is none. */
+export async function lookUpProvider(app: App, em: Em, tenantId: string, name: string): Promise<KnownProvider | null> {
+  const own = await em.findOne(CustomProvider, { tenantId, name });
+  return own ? customProvider(own) : builtInProvider(app, name);
+}
+
+/** Fails with PROVIDER_NOT_FOUND. */
+export async function findProvider(app: App, em: Em, tenantId: string, name: string): Promise<KnownProvider> {
+  const found = await lookUpProvider(app, em, tenantId, name);
+  if (!found) throw providerNotFound(name);
+  return found;
+}
+
+export function builtInProvider({ catalog }: App, name: string): KnownProvider | null {
+  const definition = catalog.get(name);
+  return definition ? { definition, custom: false, etag: '' } : null;
+}
+
+export function customProvider(own: CustomProvider): KnownProvider {
+  return { definition: own.definition, custom: true, etag: own.etag() };
+}
+
+export function providerNotFound(name: string): LatchkeyError {
+  return new LatchkeyError('PROVIDER_NOT_FOUND', { metadata: { provider: name } });
+}

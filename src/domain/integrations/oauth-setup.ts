@@ -1,0 +1,63 @@
+import { LatchkeyError } from '../../base/error.ts';
+import { SecretText } from '../../base/secret-text.ts';
+import type { Em } from '../../db/transaction.ts';
+import type { Integration } from '../../model/integration.ts';
+import { IntegrationSecret, integrationSecretPlace } from '../../model/integration-secret.ts';
+import type { OAuthClient } from '../../oauth/client.ts';
+import { filledInOAuth, parametersOf } from '../../providers/provider.ts';
+import type { App } from '../call.ts';
+import { changeIn } from '../change.ts';
+import { findIntegration } from './find-integration.ts';
+import { findProvider, type KnownProvider } from './find-provider.ts';
+
+/** An integration with all that a step of OAuth needs of it. */
+export type OAuthSetup = {
+  integration: Integration;
+  provider: KnownProvider;
+  /** Values of the parameters in the provider's URLs. */
+  parameters: Record<string, string>;
+  client: OAuthClient;
+};
+
+/** Fails with INTEGRATION_NOT_FOUND, PROVIDER_NOT_FOUND, INTEGRATION_MISCONFIGURED where it has no client id, or its provider no OAuth. */
+export async function loadOAuthSetup(
+  app: App,
+  tenantId: string,
+  find: (em: Em) => Promise<Integration>,
+): Promise<OAuthSetup> {
+  const { integration, provider, secrets } = await changeIn(app, tenantId, async (em) => {
+    const found = await find(em);
+    const where = { tenantId, integrationId: found.id };
+    return {
+      integration: found,
+      provider: await findProvider(app, em, tenantId, found.provider),
+      secrets: await em.find(IntegrationSecret, where, { orderBy: { position: 'asc' } }),
+    };
+  });
+  const { oauth } = provider.definition;
+  if (!oauth) throw misconfigured(integration.id, 'oauth_not_supported');
+  if (!integration.clientId) throw misconfigured(integration.id, 'client_id_missing');
+  const parameters = parametersOf(provider.definition, integration.settings, 'settings');
+  const clientSecrets: SecretText[] = [];
+  for (const { id, value } of secrets) {
+    const opened = await app.keyring.open(integrationSecretPlace(tenantId, id), value);
+    clientSecrets.push(new SecretText(opened.toString()));
+    opened.fill(0);
+  }
+  const client: OAuthClient = {
+    ...{ definition: filledInOAuth(oauth, parameters), clientId: integration.clientId, clientSecrets },
+    fetch: (url, init) => app.egress.fetch(url, init),
+  };
+  return { integration, provider, parameters, client };
+}
+
+/** The setup of an integration by id. */
+export function loadOAuthSetupOf(app: App, tenantId: string, integrationId: string): Promise<OAuthSetup> {
+  return loadOAuthSetup(app, tenantId, (em) => findIntegration(em, tenantId, integrationId));
+}
+
+export function misconfigured(integrationId: string, providerError: string): LatchkeyError {
+  return new LatchkeyError('INTEGRATION_MISCONFIGURED', {
+    metadata: { integration_id: integrationId, provider_error: providerError },
+  });
+}

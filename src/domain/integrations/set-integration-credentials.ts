@@ -1,0 +1,53 @@
+import { newId } from '../../base/id.ts';
+import type { Sealer } from '../../crypto/keyring.ts';
+import type { Em } from '../../db/transaction.ts';
+import type { Integration } from '../../model/integration.ts';
+import { IntegrationSecret, integrationSecretPlace } from '../../model/integration-secret.ts';
+import type { Call } from '../call.ts';
+import { changeIntegration } from './change-integration.ts';
+import type { IntegrationCredentials } from './integration-credentials.ts';
+import type { IntegrationView } from './integration-view.ts';
+
+/** Replaces client id and secrets, sealed. Fails with INTEGRATION_NOT_FOUND. */
+export async function setIntegrationCredentials(
+  call: Call,
+  id: string,
+  credentials: IntegrationCredentials,
+): Promise<IntegrationView> {
+  const seal = await call.app.keyring.sealer(call.principal.tenantId);
+  return changeIntegration(call, { id }, 'credentials_set', async (em, integration) => {
+    integration.clientId = credentials.clientId;
+    await replaceSecrets(em, call, seal, integration, credentials);
+    return { client_secrets: credentials.clientSecrets.length };
+  });
+}
+
+/** Deletes client id and secrets. Fails with INTEGRATION_NOT_FOUND. */
+export function deleteIntegrationCredentials(call: Call, id: string): Promise<IntegrationView> {
+  return changeIntegration(call, { id }, 'credentials_deleted', async (em, integration) => {
+    integration.clientId = '';
+    integration.lastError = '';
+    integration.lastErrorTime = null;
+    await em.nativeDelete(IntegrationSecret, { tenantId: integration.tenantId, integrationId: id });
+    return { client_secrets: 0 };
+  });
+}
+
+async function replaceSecrets(
+  em: Em,
+  call: Call,
+  seal: Sealer,
+  integration: Integration,
+  { clientSecrets }: IntegrationCredentials,
+): Promise<void> {
+  const { tenantId, id: integrationId } = integration;
+  const now = new Date(call.app.clock.now());
+  integration.lastError = '';
+  integration.lastErrorTime = null;
+  await em.nativeDelete(IntegrationSecret, { tenantId, integrationId });
+  for (const [position, secret] of clientSecrets.entries()) {
+    const id = newId('csec', now.getTime());
+    const value = seal(integrationSecretPlace(tenantId, id), Buffer.from(secret.reveal()));
+    em.create(IntegrationSecret, { tenantId, id, integrationId, position, value, createTime: now });
+  }
+}

@@ -1,0 +1,26 @@
+import type { Call } from '../call.ts';
+import { changeIntegration } from './change-integration.ts';
+import { checkIntegration } from './check-integration.ts';
+import type { NewIntegration } from './create-integration.ts';
+import { findProvider } from './find-provider.ts';
+import type { IntegrationView } from './integration-view.ts';
+
+type Changeable = Omit<NewIntegration, 'provider' | 'enabled'>;
+/** Undefined: unchanged. */
+export type IntegrationPatch = { [Field in keyof Changeable]: Changeable[Field] | undefined };
+
+/** Changes what the patch sets. Fails with INTEGRATION_NOT_FOUND, FIELD_INVALID, ETAG_MISMATCH. */
+export function updateIntegration(
+  call: Call,
+  id: string,
+  etag: string,
+  patch: IntegrationPatch,
+): Promise<IntegrationView> {
+  return changeIntegration(call, { id, etag }, 'updated', async (em, integration) => {
+    const { definition } = await findProvider(call.app, em, integration.tenantId, integration.provider);
+    checkIntegration(definition, patch, call.app.config.production);
+    const set = Object.entries(patch).filter(([, value]) => value !== undefined);
+    em.assign(integration, Object.fromEntries(set) as Partial<Changeable>);
+    return {};
+  });
+}

@@ -1,0 +1,31 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../../base/clock.ts';
+import type { FetchedToken, FetchedTokens } from '../call.ts';
+
+/** Tokens that were fetched for a use. A fetch that fails is forgotten, so that the next use tries again. */
+export class FetchedTokenCache implements FetchedTokens {
+  readonly #clock: Clock;
+  readonly #entries: LRUCache<string, FetchedToken>;
+  readonly #fetching = new Map<string, Promise<FetchedToken>>();
+
+  constructor(clock: Clock, maxEntries: number) {
+    this.#clock = clock;
+    this.#entries = new LRUCache({ max: maxEntries });
+  }
+
+  async get(key: string, fetch: () => Promise<FetchedToken>): Promise<FetchedToken> {
+    const known = this.#entries.get(key);
+    if (known && this.#clock.now() < known.until) return known;
+    const underWay = this.#fetching.get(key);
+    if (underWay) return underWay;
+    const fetching = fetch();
+    this.#fetching.set(key, fetching);
+    try {
+      const token = await fetching;
+      this.#entries.set(key, token);
+      return token;
+    } finally {
+      this.#fetching.delete(key);
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import { LatchkeyError } from '../../base/error.ts';
+import { IntegrityError } from '../../crypto/sealed-value.ts';
+import { audit, auditRead } from '../audit/audit.ts';
+import type { Call, ReadyCredential } from '../call.ts';
+import { change } from '../change.ts';
+import { loadCredential } from '../connections/load-credential.ts';
+import { connectionNotFound, refuseUnlessAllowed } from '../connections/visibility.ts';
+import { fetchClientCredentials } from './fetch-client-credentials.ts';
+import { fetchLogin } from './fetch-login.ts';
+import { lifetimeTooShort, refuseUnlessUsable } from './refuse-unless-usable.ts';
+
+/**
+ * Answers a connection's credential, open. What it answers is shared: it must not be changed. Only a `minValidForMs` that is given can be refused as too long.
+ * Fails with CONNECTION_NOT_FOUND, PERMISSION_MISSING, CONNECTION_DISABLED, INTEGRATION_DISABLED, REAUTHORIZATION_REQUIRED, SECRET_MISSING, SCOPE_MISSING,
+ * CREDENTIAL_EXPIRED, TOKEN_LIFETIME_TOO_SHORT, AUDIT_UNAVAILABLE and, where a token is fetched, as the provider does.
+ */
+export function getCredentials(
+  call: Call,
+  connectionId: string,
+  minValidForMs: number | null,
+): ReadyCredential | Promise<ReadyCredential> {
+  const key = `${call.principal.tenantId} ${connectionId}`;
+  const known = call.app.caches.credentials.peek(key);
+  return known
+    ? handOut(call, connectionId, known, minValidForMs)
+    : loadAndHandOut(call, key, connectionId, minValidForMs);
+}
+
+async function loadAndHandOut(
+  call: Call,
+  key: string,
+  connectionId: string,
+  minValidForMs: number | null,
+): Promise<ReadyCredential> {
+  return handOut(call, connectionId, await load(call, key, connectionId), minValidForMs);
+}
+
+/** At once, unless a token must be fetched or the audit entry be written first. */
+function handOut(
+  call: Call,
+  connectionId: string,
+  credential: ReadyCredential | null,
+  minValidForMs: number | null,
+): ReadyCredential | Promise<ReadyCredential> {
+  const { app, principal } = call;
+  if (!credential) throw connectionNotFound(connectionId);
+  refuseUnlessAllowed(principal, 'credential:read', connectionId, credential);
+  refuseUnlessUsable(app, credential, minValidForMs);
+  const fetching = fetchToken(call, credential);
+  if (fetching) return fetching.then((token) => recordedHandOut(call, longEnough(call, token, minValidForMs)));
+  return recordedHandOut(call, credential);
+}
+
+function recordedHandOut(call: Call, credential: ReadyCredential): ReadyCredential | Promise<ReadyCredential> {
+  const { tenantId, connectionId } = credential;
+  const recorded = auditRead(call, 'credentials_read', { type: 'connection', id: connectionId });
+  const used = () => {
+    call.app.readAudit.used(tenantId, connectionId);
+    return credential;
+  };
+  return recorded ? recorded.then(used) : used();
+}
+
+/** For the kinds whose token is fetched when it is used. */
+function fetchToken(call: Call, credential: ReadyCredential): Promise<ReadyCredential> | null {
+  if (credential.kind === 'client_credentials') return fetchClientCredentials(call, credential);
+  return credential.kind === 'login' ? fetchLogin(call.app, credential) : null;
+}
+
+function longEnough({ app }: Call, token: ReadyCredential, minValidForMs: number | null): ReadyCredential {
+  const leftMs = token.expireTime ? token.expireTime.getTime() - app.clock.now() : Number.POSITIVE_INFINITY;
+  if (minValidForMs !== null && leftMs < minValidForMs) throw lifetimeTooShort(token.connectionId, leftMs);
+  return token;
+}
+
+async function load(call: Call, key: string, connectionId: string): Promise<ReadyCredential | null> {
+  const { app, principal } = call;
+  try {
+    return await app.caches.credentials.get(key, () => loadCredential(app, principal.tenantId, connectionId));
+  } catch (error) {
+    if (!(error instanceof IntegrityError)) throw error;
+    app.metrics.integrityFailures.inc();
+    app.log.error({ err: error, requestId: call.requestId, connectionId }, 'a stored credential does not open');
+    await change(call, async (em) => audit(em, call, 'integrity_failure', { type: 'connection', id: connectionId }));
+    throw new LatchkeyError('INTERNAL', { cause: error });
+  }
+}

@@ -1,0 +1,91 @@
+import { type JobHelpers, Logger, type Runner, run, type TaskList } from 'graphile-worker';
+import { Pool } from 'pg';
+import type { Log } from '../base/log.ts';
+import { enqueue, type Jobs } from '../db/jobs.ts';
+import { reportWorkers, unlockJobsOfGoneReplicas } from '../db/replicas.ts';
+import { pollDevice } from '../domain/authorizations/poll-device.ts';
+import type { App } from '../domain/call.ts';
+import { changeIn } from '../domain/change.ts';
+import { revokeAtProvider } from '../domain/connections/revoke-at-provider.ts';
+
+const CONCURRENCY = 8;
+/** How soon a job that was put off is taken up once it is due; new ones are heard of at once. */
+const POLL_MS = 1_000;
+const UNLOCK_MS = 10_000;
+
+/** What a job does. Answers in how many ms to do it again; null: done. */
+type Work<Name extends keyof Jobs> = (app: App, payload: Jobs[Name]) => Promise<number | null>;
+
+const WORK: { [Name in keyof Jobs]: Work<Name> } = {
+  revoke_grant: (app, { tenantId, id }) => revokeAtProvider(app, tenantId, id),
+  poll_device: (app, { tenantId, id }) => pollDevice(app, tenantId, id),
+};
+
+/** Runs jobs, and takes over those that a dead replica had begun. */
+export class JobRunner {
+  readonly #app: App;
+  readonly #replicaId: string;
+  readonly #pool: Pool;
+  #runner: Runner | null = null;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(app: App, replicaId: string) {
+    this.#app = app;
+    this.#replicaId = replicaId;
+    // One connection listens, the others fetch and finish jobs; the work itself uses the ordinary pool.
+    this.#pool = new Pool({ connectionString: app.config.database.url, max: 3, application_name: 'latchkey-jobs' });
+    const note = (error: Error) => app.log.warn({ err: error }, 'the job queue lost a connection');
+    this.#pool.on('error', note);
+    this.#pool.on('connect', (client) => client.on('error', note));
+  }
+
+  async start(): Promise<void> {
+    const workers: string[] = [];
+    this.#runner = await run({
+      pgPool: this.#pool,
+      taskList: this.#tasks(),
+      concurrency: CONCURRENCY,
+      pollInterval: POLL_MS,
+      noHandleSignals: true,
+      logger: loggerTo(this.#app.log),
+    });
+    this.#runner.events.on('worker:create', ({ worker }) => workers.push(worker.workerId));
+    const tell = () => reportWorkers(this.#app.pool, this.#replicaId, workers);
+    this.#timer = setInterval(() => {
+      const unlocking = tell().then(() => unlockJobsOfGoneReplicas(this.#app.pool));
+      unlocking.catch((error: unknown) =>
+        this.#app.log.warn({ err: error }, 'jobs of dead replicas were not looked for'),
+      );
+    }, UNLOCK_MS);
+    this.#timer.unref();
+    await tell();
+  }
+
+  /** Lets running jobs end. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#runner?.stop().catch(() => {});
+    await this.#pool.end();
+  }
+
+  #tasks(): TaskList {
+    const tasks = Object.keys(WORK).map((name) => [name, this.#task(name as keyof Jobs)]);
+    return Object.fromEntries(tasks) as TaskList;
+  }
+
+  #task<Name extends keyof Jobs>(name: Name) {
+    return async (payload: unknown, _helpers: JobHelpers): Promise<void> => {
+      const job = payload as Jobs[Name];
+      const againInMs = await WORK[name](this.#app, job);
+      if (againInMs === null) return;
+      const runAt = new Date(this.#app.clock.now() + againInMs);
+      const key = `${name} ${job.tenantId} ${job.id}`;
+      await changeIn(this.#app, job.tenantId, (em) => enqueue(em, name, job, { runAt, key }));
+    };
+  }
+}
+
+function loggerTo(log: Log): Logger {
+  const levels = { error: 'error', warning: 'warn', info: 'debug', debug: 'trace' } as const;
+  return new Logger(() => (level, message) => log[levels[level]]({ source: 'graphile-worker' }, message));
+}
