@@ -26,7 +26,9 @@ import { services as ourServices } from './handlers/index.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
 import { ReplicaHeartbeat } from './jobs/replica-heartbeat.ts';
-import { catalog } from './providers/catalog.ts';
+import { catalog as builtIn } from './providers/catalog.ts';
+import type { ProviderDefinition } from './providers/types.ts';
+import { sandboxProvider } from './sandbox/provider-entry.ts';
 import { createConnectHandler } from './server/connect.ts';
 import { drainServers } from './server/drain.ts';
 import { createGrpcServer, listenGrpc } from './server/grpc.ts';
@@ -101,7 +103,7 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const grpcPort = await listenGrpc(grpc, config);
   const httpPort = await listenHttp(http, config);
   app.egress.refuse([grpcPort, httpPort]);
-  app.publicUrl ||= `${config.tls ? 'https' : 'http'}://localhost:${httpPort}`;
+  app.publicUrl = publicUrlOf(config, httpPort);
   return {
     ...{ app, grpcPort, httpPort, firstAdminKey },
     async stop() {
@@ -138,7 +140,8 @@ async function openApp(
   const readAudit = new ReadAuditWriter(config.auditReads, pool, log, metrics);
   opened.push(() => readAudit.stop());
   const app: App = {
-    ...{ config, clock: systemClock, log, metrics, orm, pool, egress, catalog, caches, readAudit },
+    ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit },
+    catalog: catalogOf(config),
     keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
     pageTokens: new PageTokens(installation.secret),
     requestHashKey: createHmac('sha256', installation.secret).update('request hash').digest(),
@@ -151,6 +154,17 @@ async function openApp(
   };
   observe(app, listener);
   return { app, listener, replicaId };
+}
+
+/** Where browsers and providers reach this Latchkey. */
+export function publicUrlOf({ publicUrl, tls }: Config, httpPort: number): string {
+  return publicUrl || `${tls ? 'https' : 'http'}://localhost:${httpPort}`;
+}
+
+function catalogOf({ sandbox }: Config): ReadonlyMap<string, ProviderDefinition> {
+  if (!sandbox.url) return builtIn;
+  const entry = sandboxProvider(sandbox.url);
+  return new Map([...builtIn, [entry.name, entry]]);
 }
 
 /** The issuer is the operator's word, so its host may be reached wherever it is; other hosts that its documents name must be public or allowed. */

@@ -2,7 +2,7 @@ import type { Config } from './config.ts';
 
 type Started = { config: Config; notes: string[]; grpcPort: number; httpPort: number; firstAdminKey: string | null };
 
-/** What a developer reads after the start: what was done, and three commands to try. */
+/** What a developer reads after the start: what was done, and commands to try. */
 export function banner({ config, notes, grpcPort, httpPort, firstAdminKey }: Started): string {
   const scheme = config.tls ? 'https' : 'http';
   const http = `${scheme}://localhost:${httpPort}`;
@@ -21,8 +21,13 @@ export function banner({ config, notes, grpcPort, httpPort, firstAdminKey }: Sta
     `    curl ${headers} ${service}/CreateConnection -d '{"name":"stripe","credential":{"bearer":{"token":{"value":"sk_test_1"}}}}'`,
     `    curl ${headers} ${service}/ListConnections -d '{}'`,
     `    curl ${headers} ${service}/GetCredentials -d '{"connectionId":"conn_…"}'   # the id that the first answered`,
+    ...(config.sandbox.url ? [`    ${demo(http)}   # connects an account of the sandbox, as a person would`] : []),
     '',
     '',
   ];
   return lines.join('\n');
+}
+
+function demo(http: string): string {
+  return http === 'http://localhost:8080' ? 'npm run demo' : `LATCHKEY_URL=${http} npm run demo`;
 }

@@ -31,6 +31,7 @@ export function readConfig(env: Env = process.env) {
     auditReads: read.choice<AuditReads>('AUDIT_READS', 'batched', ['batched', 'strict', 'off']),
     credentialCacheEntries: read.integer('CREDENTIAL_CACHE_ENTRIES', 100_000, 0, 10_000_000),
     corsOrigins: read.list('CORS_ORIGINS'),
+    sandbox: readSandbox(read, production),
     egressAllow: read.allowlist('EGRESS_ALLOW', production ? '' : 'localhost,127.0.0.0/8,::1'),
     tls: readTls(read),
     trustedProxies: read.integer('TRUST_PROXY', 0, 0, 10),
@@ -48,6 +49,16 @@ export function readConfig(env: Env = process.env) {
   if (faults.length > 0)
     throw new StartError(`The settings are not complete:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`);
   return deepFreeze(config);
+}
+
+/** Settings of `npm run demo`, which is a client. */
+export function readDemoConfig(env: Env = process.env): { url: string; key: string } {
+  const faults: string[] = [];
+  const url = new Reader(env, faults).httpUrl('LATCHKEY_URL') || 'http://localhost:8080';
+  const key = env.LATCHKEY_KEY ?? '';
+  if (!key) faults.push('LATCHKEY_KEY is required: the admin key that the first start printed, or another API key');
+  if (faults.length > 0) throw new StartError(faults.join('\n'));
+  return { url: url.replace(/\/+$/, ''), key };
 }
 
 type Needed = {
@@ -101,6 +112,17 @@ function readIdentity(read: Reader) {
       resource_manager: read.list('OIDC_ROLE_RESOURCE_MANAGER'),
       requestor: read.list('OIDC_ROLE_REQUESTOR'),
     },
+  };
+}
+
+/** The built-in provider to try things out with. `url` is of one that runs already: the primary tells its workers. */
+function readSandbox(read: Reader, production: boolean) {
+  const wanted = read.choice('SANDBOX', production ? 'off' : 'on', ['on', 'off']) === 'on';
+  if (wanted && production) read.fault('SANDBOX=on is not for production: anybody can be anyone there');
+  return {
+    on: wanted && !production,
+    port: read.integer('SANDBOX_PORT', 9400, 0, 65535),
+    url: wanted && !production ? read.httpUrl('SANDBOX_URL') : '',
   };
 }
 

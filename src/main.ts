@@ -1,5 +1,5 @@
 import cluster from 'node:cluster';
-import { type Replica, startReplica } from './app.ts';
+import { publicUrlOf, type Replica, startReplica } from './app.ts';
 import { banner } from './banner.ts';
 import { type LogOutput, openLog } from './base/log.ts';
 import { type Config, readConfig } from './config.ts';
@@ -17,12 +17,13 @@ async function main(): Promise<void> {
 }
 
 async function runPrimary(settings: Config, { log }: LogOutput): Promise<Ending> {
-  const { config, notes, masterKeyPath, stop } = await prepare(settings, log);
+  const { config, notes, masterKeyPath, sandbox, stop } = await prepare(settings, log);
   try {
     const many = config.workers > 1;
     const pool = new WorkerPool(workerEnvironment(config, masterKeyPath), log);
     const running = many ? pool : await startReplica({ config, log, unfit: end });
     const ready = 'app' in running ? [readyOf(running)] : await pool.start(config.workers);
+    await sandbox?.open(publicUrlOf(config, ready[0]!.httpPort));
     announce(config, notes, ready, log);
     return {
       async stop() {
@@ -45,7 +46,7 @@ async function runWorker(config: Config, { log }: LogOutput): Promise<Ending> {
 
 /** What the primary found out or made, as settings of its workers. */
 function workerEnvironment(
-  { database, grpcPort, httpPort }: Config,
+  { database, grpcPort, httpPort, sandbox }: Config,
   masterKeyPath: string | null,
 ): Record<string, string> {
   return {
@@ -53,6 +54,8 @@ function workerEnvironment(
     DATABASE_MIGRATION_URL: database.migrationUrl,
     GRPC_PORT: String(grpcPort),
     HTTP_PORT: String(httpPort),
+    SANDBOX_URL: sandbox.url,
+    ...(sandbox.url ? {} : { SANDBOX: 'off' }),
     ...(masterKeyPath ? { LATCHKEY_MASTER_KEY_FILE: masterKeyPath } : {}),
   };
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
+import { escapeHtml } from '../base/html.ts';
 
 /** What a person reads at the end of an authorization. All of it is text: markup in it is shown, not obeyed. */
 export type Page = {
@@ -55,10 +56,4 @@ export function sendPage(response: ServerResponse, page: Page): void {
     'x-frame-options': 'DENY',
   });
   response.end(html);
-}
-
-const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
-
-function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => ENTITIES[character]!);
 }
