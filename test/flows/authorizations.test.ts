@@ -206,6 +206,7 @@ describe('Reconnecting', () => {
     const page = await new Browser().goto(failure.metadata.reconnect_url!);
     expect(page.text).toContain('Your account is connected');
     expect((await token(connectionId)).accessToken).toBeTruthy();
+    expect(server.logLines.join('')).not.toContain(failure.metadata.reconnect_url!.split('reconnect=')[1]);
     const forged = failure.metadata.reconnect_url!.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'));
     expect((await new Browser().goto(forged)).text).toContain('AUTHORIZATION_STATE_INVALID');
   });

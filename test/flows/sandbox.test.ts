@@ -9,8 +9,8 @@ import { IntegrationService } from '../../gen/latchkey/v1/integration_service_pb
 import { checkDefinition } from '../../src/providers/check-definition.ts';
 import { SANDBOX_CLIENT } from '../../src/sandbox/client.ts';
 import { sandboxProvider } from '../../src/sandbox/provider-entry.ts';
-import { FormBrowser, textOf } from '../harness/form-browser.ts';
 import { createTestDatabase, type TestDatabase } from '../harness/database.ts';
+import { FormBrowser, textOf } from '../harness/form-browser.ts';
 import { ServerProcess } from '../harness/process.ts';
 import { ADMIN_KEY, newMasterKey, testEnv, transportTo } from '../harness/server.ts';
 

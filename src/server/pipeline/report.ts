@@ -68,12 +68,17 @@ function logCall(
   };
   const trace = traceOf(incoming.header('traceparent'));
   if (trace) Object.assign(line, trace);
-  if (error) Object.assign(line, { reason: error.reason, ...error.metadata });
+  if (error) Object.assign(line, { reason: error.reason, ...harmless(error.metadata) });
   if (error && error.fields.length > 0) line.fields = error.fields.map((fault) => fault.field);
   if (request && app.log.isLevelEnabled('debug')) line.request = redacted(method.desc.input, request);
   if (error?.reason === 'INTERNAL') log.error({ ...line, err: error.cause }, 'call failed');
   else if (error?.cause) log.warn({ ...line, err: error.cause }, 'call refused');
   else log.info(line, error ? 'call refused' : 'call');
+}
+
+/** A link by which a person reconnects is for that person, not for readers of the log. */
+function harmless({ reconnect_url: _, ...metadata }: LatchkeyError['metadata']): Record<string, string> {
+  return metadata;
 }
 
 /** Loggers by caller and method: what is the same in each of their lines is written out once. They live as long as the caller is remembered. */
