@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { HealthImplementation } from 'grpc-health-check';
+import { Pool } from 'pg';
 import { Gauge, type Registry } from 'prom-client';
 import { ReplicaCache } from './base/cache.ts';
 import { systemClock } from './base/clock.ts';
@@ -20,11 +21,13 @@ import { PageTokens } from './db/paging.ts';
 import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
 import type { App, Caches, Principal, ReadyCredential } from './domain/call.ts';
 import { FetchedTokenCache } from './domain/tokens/fetched-tokens.ts';
+import { RefreshesUnderWay } from './domain/tokens/refreshes.ts';
 import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { services as ourServices } from './handlers/index.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
+import { RefreshSweeper } from './jobs/refresh-sweeper.ts';
 import { ReplicaHeartbeat } from './jobs/replica-heartbeat.ts';
 import { catalog as builtIn } from './providers/catalog.ts';
 import type { ProviderDefinition } from './providers/types.ts';
@@ -98,6 +101,9 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   await health.start();
   await jobs.start();
   opened.push(() => jobs.stop());
+  const sweeper = new RefreshSweeper(app);
+  sweeper.start();
+  opened.push(() => sweeper.stop());
   opened.push(() => drainServers({ grpc, http, pipeline, health, graceMs: config.shutdownGraceMs }));
   const firstAdminKey = await ensureOperatorKey(app);
   const grpcPort = await listenGrpc(grpc, config);
@@ -135,6 +141,12 @@ async function openApp(
   });
   const caches = openCaches(config, metrics, listener);
   const signals = new Signals();
+  const refreshes = new RefreshesUnderWay(config.refresh.maxInFlight);
+  const commitPool = openCommitPool(config, log);
+  opened.push(async () => {
+    await refreshes.idle();
+    await commitPool.end();
+  });
   await listener.start();
   opened.push(() => listener.stop());
   const readAudit = new ReadAuditWriter(config.auditReads, pool, log, metrics);
@@ -149,6 +161,7 @@ async function openApp(
     forget: (change) => forget(caches, signals, change),
     publicUrl: config.publicUrl,
     linkKey: createHmac('sha256', installation.secret).update('links').digest(),
+    ...{ replicaId, commitPool, refreshes },
     fetchedTokens: new FetchedTokenCache(systemClock, FETCHED_TOKENS_CACHED),
     changes: { wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal) },
   };
@@ -165,6 +178,20 @@ function catalogOf({ sandbox }: Config): ReadonlyMap<string, ProviderDefinition>
   if (!sandbox.url) return builtIn;
   const entry = sandboxProvider(sandbox.url);
   return new Map([...builtIn, [entry.name, entry]]);
+}
+
+/** Two connections beyond the ordinary pool: storing what a refresh yielded waits for nobody (refresh.md, step 2). */
+function openCommitPool({ database }: Config, log: Log): Pool {
+  const pool = new Pool({
+    connectionString: database.url,
+    max: 2,
+    application_name: 'latchkey-commit',
+    keepAlive: true,
+  });
+  const note = (error: Error) => log.warn({ err: error }, 'a connection for commits was lost');
+  pool.on('error', note);
+  pool.on('connect', (client) => client.on('error', note));
+  return pool;
 }
 
 /** The issuer is the operator's word, so its host may be reached wherever it is; other hosts that its documents name must be public or allowed. */

@@ -30,6 +30,7 @@ export function readConfig(env: Env = process.env) {
     identity: readIdentity(read),
     auditReads: read.choice<AuditReads>('AUDIT_READS', 'batched', ['batched', 'strict', 'off']),
     credentialCacheEntries: read.integer('CREDENTIAL_CACHE_ENTRIES', 100_000, 0, 10_000_000),
+    refresh: readRefresh(read, production),
     corsOrigins: read.list('CORS_ORIGINS'),
     sandbox: readSandbox(read, production),
     egressAllow: read.allowlist('EGRESS_ALLOW', production ? '' : 'localhost,127.0.0.0/8,::1'),
@@ -92,6 +93,22 @@ function readKeys(read: Reader) {
     master: read.masterKey('LATCHKEY_MASTER_KEY'),
     previousMaster: read.masterKey('LATCHKEY_PREVIOUS_MASTER_KEY'),
     sealsPerDataKey: read.integer('DATA_KEY_MAX_SEALS', 2 ** 24, 1, 2 ** 31),
+  };
+}
+
+/** Of refresh.md: a second call with the same token must fit into a lease. */
+function readRefresh(read: Reader, production: boolean) {
+  const callMs = read.integer('REFRESH_CALL_MS', 7_000, 100, 60_000);
+  const guardMs = read.integer('REFRESH_GUARD_MS', 2_000, 10, 60_000);
+  const leaseMs = read.integer('REFRESH_LEASE_MS', 18_000, 100, 600_000);
+  if (leaseMs <= 2 * callMs + guardMs)
+    read.fault('REFRESH_LEASE_MS must be more than twice REFRESH_CALL_MS and REFRESH_GUARD_MS together');
+  const failpoints = read.list('REFRESH_FAILPOINTS');
+  if (production && failpoints.length > 0) read.fault('REFRESH_FAILPOINTS is for tests, and refused in production');
+  return {
+    ...{ callMs, guardMs, leaseMs, failpoints },
+    sweepMs: read.integer('REFRESH_SWEEP_MS', 2_000, 50, 60_000),
+    maxInFlight: read.integer('REFRESH_MAX_IN_FLIGHT', 256, 1, 100_000),
   };
 }
 

@@ -16,7 +16,8 @@ export type IdPrefix =
   | 'intg'
   | 'csec'
   | 'auth'
-  | 'rvk';
+  | 'rvk'
+  | 'att';
 
 const pool = Buffer.allocUnsafe(RANDOM_BYTES * 512);
 let used = pool.length;

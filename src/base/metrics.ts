@@ -43,6 +43,29 @@ export function createMetrics() {
       help: 'Failed attempts to write buffered audit entries.',
       registers,
     }),
+    refreshes: new Counter({
+      name: 'latchkey_token_refreshes_total',
+      help: 'Refreshes that were answered, by provider and outcome.',
+      labelNames: ['provider', 'outcome'] as const,
+      registers,
+    }),
+    lossWindow: new Histogram({
+      name: 'latchkey_token_refresh_loss_window_seconds',
+      help: 'Time from a parsed answer of a provider until it is stored: what a crash in it can cost a refresh token.',
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 60],
+      registers,
+    }),
+    sweepLag: new Gauge({
+      name: 'latchkey_token_refresh_lag_seconds',
+      help: 'How long the refresh that waits longest has been due.',
+      aggregator: 'max',
+      registers,
+    }),
+    servedPastSoft: new Counter({
+      name: 'latchkey_tokens_served_past_soft_expiry_total',
+      help: 'Tokens handed out while their refresh was due.',
+      registers,
+    }),
     integrityFailures: new Counter({
       name: 'latchkey_integrity_failures_total',
       help: 'Stored ciphertexts that did not open.',

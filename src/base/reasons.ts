@@ -73,6 +73,7 @@ export const REASONS = {
   TOKEN_LIFETIME_TOO_SHORT: { code: 'FAILED_PRECONDITION', text: 'no token lives as long as was asked' },
   PROVIDER_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the provider does not answer' },
   PROVIDER_RATE_LIMITED: { code: 'RESOURCE_EXHAUSTED', text: 'the provider takes no more requests now' },
+  REFRESH_NOT_SUPPORTED: { code: 'FAILED_PRECONDITION', text: 'the credential cannot be renewed' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

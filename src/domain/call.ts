@@ -39,6 +39,12 @@ export type App = {
   /** Signs links that carry what they are about. */
   linkKey: Buffer;
   caches: Caches;
+  /** Names this process among the replicas. */
+  replicaId: string;
+  /** Connections that are kept for storing what refreshes yield, so that nothing else can keep it waiting. */
+  commitPool: Pool;
+  /** Refreshes under way. */
+  refreshes: Refreshes;
   /** Tokens that are fetched when they are used. */
   fetchedTokens: FetchedTokens;
   /** Wakes who waits for something to change, on this replica or another. */
@@ -55,9 +61,26 @@ export type Caches = {
   credentials: ReplicaCache<ReadyCredential>;
 };
 
+/** Refreshes under way in this process, one for each connection and generation, and never more at once than is allowed. */
+export type Refreshes = {
+  /** The outcome of the refresh that is under way, or of the one that `run` begins. */
+  share(credential: ReadyCredential, run: () => Promise<RefreshOutcome>): Promise<RefreshOutcome>;
+  withPermit<T>(work: () => Promise<T>): Promise<T>;
+  /** Obtains a grant and stores it: until then the process does not end. */
+  hold<T>(obtaining: () => Promise<T>): Promise<T>;
+};
+
+/** How a refresh ended. */
+export type RefreshOutcome =
+  /** The connection has another generation or status than was seen: whoever asks looks again. */
+  | { kind: 'moved'; refreshed: boolean }
+  /** Not now; the error is for who has no token to go on with. */
+  | { kind: 'failed'; error: Error };
+
 /** Tokens that are fetched for a use and kept until they expire, in this process. Fetches of one key are shared. */
 export type FetchedTokens = {
-  get(key: string, fetch: () => Promise<FetchedToken>): Promise<FetchedToken>;
+  /** The token at hand if it lives `minLeftMs` longer, else one that is fetched. */
+  get(key: string, minLeftMs: number, fetch: () => Promise<FetchedToken>): Promise<FetchedToken>;
 };
 export type FetchedToken = {
   token: string;
@@ -157,4 +180,6 @@ export type ReadyCredential = {
   expireTime: Date | null;
   /** Seconds that its access token lived when it was new, where that is known. */
   lifetimeS: number | null;
+  /** Why it is not as fresh as it should be, where that is so: a reason of the contract. */
+  warning?: string;
 };

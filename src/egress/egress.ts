@@ -106,7 +106,12 @@ export class Egress {
     const limits = { ...this.#limits, ...definedLimits(init) };
     const dispatcher = init.fresh ? new Client(target.origin, this.#connecting) : this.#pool;
     try {
-      const answer = await exchange(dispatcher, requestTo(target, init), { ...limits, host, signal: init.signal });
+      const answer = await exchange(dispatcher, requestTo(target, init), {
+        ...limits,
+        host,
+        signal: init.signal,
+        mayLeave: init.mayLeave,
+      });
       return await responseOf(answer, host, limits.maxBodyBytes);
     } finally {
       if (init.fresh) await dispatcher.destroy();

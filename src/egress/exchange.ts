@@ -12,15 +12,15 @@ export type Limits = {
 
 export type Answer = { status: number; headers: IncomingHttpHeaders; body: Buffer };
 
-type Options = Limits & { host: string; signal?: AbortSignal | null };
+type Options = Limits & { host: string; signal?: AbortSignal | null; mayLeave?: (() => boolean) | undefined };
 
 /** Sends one request once and reads its answer whole. Fails with EgressError, or ADDRESS_FORBIDDEN from the dialler. */
 export async function exchange(
   dispatcher: Dispatcher,
   request: Dispatcher.DispatchOptions,
-  { signal, ...options }: Options,
+  { signal, mayLeave, ...options }: Options,
 ): Promise<Answer> {
-  const call = new Exchange(options, request.method === 'HEAD');
+  const call = new Exchange(options, request.method === 'HEAD', mayLeave ?? (() => true));
   const abort = () => call.stop(signal?.reason?.name === 'TimeoutError' ? 'timeout' : 'aborted');
   const timer = setTimeout(() => call.stop('timeout'), options.timeoutMs);
   signal?.addEventListener('abort', abort);
@@ -38,6 +38,7 @@ export async function exchange(
 class Exchange implements Dispatcher.DispatchHandler {
   readonly #limits: Limits & { host: string };
   readonly #bodiless: boolean;
+  readonly #mayLeave: () => boolean;
   readonly #outcome = Promise.withResolvers<Answer>();
   /** Room for the body; `#bytes` of it are there. */
   #body: Buffer = Buffer.alloc(0);
@@ -47,8 +48,9 @@ class Exchange implements Dispatcher.DispatchHandler {
   #headers: IncomingHttpHeaders = {};
   #bytes = 0;
 
-  constructor(limits: Limits & { host: string }, bodiless: boolean) {
+  constructor(limits: Limits & { host: string }, bodiless: boolean, mayLeave: () => boolean) {
     this.#limits = limits;
+    this.#mayLeave = mayLeave;
     this.#bodiless = bodiless;
   }
 
@@ -62,8 +64,10 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     // A request that was given up while it waited for a connection is not sent; neither is one a second time.
-    if (this.#ended || this.#controller) controller.abort(this.#failure('aborted'));
-    else this.#controller = controller;
+    if (this.#ended || this.#controller || !this.#mayLeave()) {
+      controller.abort(this.#failure('aborted'));
+      if (!this.#controller) this.stop('aborted');
+    } else this.#controller = controller;
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {

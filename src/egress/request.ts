@@ -16,6 +16,8 @@ export type EgressInit = {
   maxBodyBytes?: number;
   /** On a connection of its own. */
   fresh?: boolean;
+  /** Asked when the connection stands and the first byte is about to leave; false: nothing is sent, and the call ends as `aborted`. */
+  mayLeave?: () => boolean;
 };
 
 const CONTENT_TYPES = { form: 'application/x-www-form-urlencoded;charset=UTF-8', text: 'text/plain;charset=UTF-8' };

@@ -28,6 +28,7 @@ import type { ProviderRevocation as RevocationName } from '../domain/connections
 import { setConnectionEnabled } from '../domain/connections/set-connection-enabled.ts';
 import { updateConnection } from '../domain/connections/update-connection.ts';
 import { getCredentials } from '../domain/tokens/get-credentials.ts';
+import { refreshConnection } from '../domain/tokens/refresh-connection.ts';
 import type { JsonObject as StoredJson } from '../model/json.ts';
 import { authorizationInput, authorizationToProto, startedToProto } from './authorization.ts';
 import { connectionToProto, statusName, statusNumber } from './connection.ts';
@@ -118,7 +119,7 @@ export const connectionService = implement(ConnectionService, {
 
   async getConnectionStatus(call, { connectionId }) {
     const found = await getConnectionStatus(call, connectionId);
-    const { connection, status, reason, advice, expireTime, missingSecrets, tokenValid } = found;
+    const { connection, status, reason, advice, expireTime, missingSecrets, tokenValid, refreshFailure } = found;
     return {
       ...{ status: statusNumber(status), reason, advice, missingSecrets },
       expireTime: toTimestamp(expireTime),
@@ -127,6 +128,10 @@ export const connectionService = implement(ConnectionService, {
       ...{ tokenValid, grantedScopes: connection.grantedScopes, missingScopes: connection.missingScopes },
       providerAccountId: connection.providerAccountId,
       providerAccountEmail: connection.providerAccountEmail,
+      refreshExpireTime: toTimestamp(found.refreshExpireTime),
+      failingSince: toTimestamp(refreshFailure?.since ?? null),
+      providerError: refreshFailure?.code ?? '',
+      nextAttemptTime: toTimestamp(refreshFailure?.nextAttemptTime ?? null),
     };
   },
 
@@ -150,6 +155,11 @@ export const connectionService = implement(ConnectionService, {
   async *watchAuthorization(call, { authorizationId }) {
     for await (const view of watchAuthorization(call, authorizationId))
       yield { authorization: authorizationToProto(view) };
+  },
+
+  async refreshConnection(call, { connectionId }) {
+    const { view, refreshed } = await refreshConnection(call, connectionId);
+    return { ...shown(call, view), refreshed };
   },
 
   async ensureTokens(call, request) {
@@ -194,6 +204,7 @@ function credentialsResponse(ready: ReadyCredential): GetCredentialsResponse {
     ...{ connectionId, generation, credential: credentialToProto(ready) },
     ...httpParameters(kind, fields, secrets),
     expireTime: toTimestamp(ready.expireTime),
+    warning: ready.warning ?? '',
   });
   responses.set(ready, Object.freeze(response));
   return response;

@@ -42,6 +42,7 @@ const STATUSES: Record<StatusName, ConnectionStatus> = {
   REAUTHORIZATION_REQUIRED: ConnectionStatus.REAUTHORIZATION_REQUIRED,
   REVOKED: ConnectionStatus.REVOKED,
   EXPIRING: ConnectionStatus.EXPIRING,
+  REFRESH_FAILING: ConnectionStatus.REFRESH_FAILING,
 };
 
 export function statusNumber(status: StatusName): ConnectionStatus {

@@ -108,12 +108,15 @@ function clientCredentialsInput(value: KindOf<'clientCredentials'>): CredentialI
 function loginInput(value: KindOf<'login'>): CredentialInput {
   const { url, bodyTemplate, bodyFormat, headers, tokenPointer, expiresInPointer, lifetimeS, header, prefix } = value;
   const fields = {
-    ...{ url, body_template: bodyTemplate, body_format: bodyFormat || 'json', headers, header, prefix },
+    ...{ url, body_template: bodyTemplate, body_format: bodyFormat || 'json', header, prefix },
     token_pointer: tokenPointer || '/access_token',
     expires_in_pointer: expiresInPointer || '/expires_in',
     lifetime_s: lifetimeS ?? 3_600,
   };
-  return { kind: 'login', fields, secrets: mapValues(value.fields, source), expireTime: null };
+  // Headers are as likely to hold a secret as the body.
+  const sealed = Object.entries(headers).map(([name, text]) => [`header ${name}`, { value: new SecretText(text) }]);
+  const secrets = { ...mapValues(value.fields, source), ...Object.fromEntries(sealed) };
+  return { kind: 'login', fields, secrets, expireTime: null };
 }
 
 /** A credential with its secrets in place, as the contract says it. */

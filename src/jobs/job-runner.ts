@@ -1,4 +1,5 @@
-import { type JobHelpers, Logger, type Runner, run, type TaskList } from 'graphile-worker';
+import { EventEmitter } from 'node:events';
+import { Logger, type Runner, run, type TaskList, type WorkerEvents } from 'graphile-worker';
 import { Pool } from 'pg';
 import type { Log } from '../base/log.ts';
 import { enqueue, type Jobs } from '../db/jobs.ts';
@@ -8,7 +9,7 @@ import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
 import { revokeAtProvider } from '../domain/connections/revoke-at-provider.ts';
 
-const CONCURRENCY = 8;
+const CONCURRENCY = 4;
 /** How soon a job that was put off is taken up once it is due; new ones are heard of at once. */
 const POLL_MS = 1_000;
 const UNLOCK_MS = 10_000;
@@ -33,7 +34,11 @@ export class JobRunner {
     this.#app = app;
     this.#replicaId = replicaId;
     // One connection listens, the others fetch and finish jobs; the work itself uses the ordinary pool.
-    this.#pool = new Pool({ connectionString: app.config.database.url, max: 3, application_name: 'latchkey-jobs' });
+    this.#pool = new Pool({
+      connectionString: app.config.database.url,
+      max: CONCURRENCY + 1,
+      application_name: 'latchkey-jobs',
+    });
     const note = (error: Error) => app.log.warn({ err: error }, 'the job queue lost a connection');
     this.#pool.on('error', note);
     this.#pool.on('connect', (client) => client.on('error', note));
@@ -41,6 +46,9 @@ export class JobRunner {
 
   async start(): Promise<void> {
     const workers: string[] = [];
+    // Heard before it starts, or the workers of the start are missed.
+    const events: WorkerEvents = new EventEmitter();
+    events.on('worker:create', ({ worker }) => workers.push(worker.workerId));
     this.#runner = await run({
       pgPool: this.#pool,
       taskList: this.#tasks(),
@@ -48,8 +56,8 @@ export class JobRunner {
       pollInterval: POLL_MS,
       noHandleSignals: true,
       logger: loggerTo(this.#app.log),
+      events,
     });
-    this.#runner.events.on('worker:create', ({ worker }) => workers.push(worker.workerId));
     const tell = () => reportWorkers(this.#app.pool, this.#replicaId, workers);
     this.#timer = setInterval(() => {
       const unlocking = tell().then(() => unlockJobsOfGoneReplicas(this.#app.pool));
@@ -74,7 +82,7 @@ export class JobRunner {
   }
 
   #task<Name extends keyof Jobs>(name: Name) {
-    return async (payload: unknown, _helpers: JobHelpers): Promise<void> => {
+    return async (payload: unknown): Promise<void> => {
       const job = payload as Jobs[Name];
       const againInMs = await WORK[name](this.#app, job);
       if (againInMs === null) return;

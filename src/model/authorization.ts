@@ -33,6 +33,8 @@ const schema = defineEntity({
     starter: p.json<Starter>(),
     ownerByEmail: p.boolean(),
     allowAccountChange: p.boolean(),
+    /** The connection becomes the default of its kind once it is authorized. */
+    claimsDefault: p.boolean(),
     requestedScopes: p.json<string[]>(),
     missingScopes: p.json<string[]>(),
     returnUrl: p.text(),

@@ -75,8 +75,9 @@ export class Connection extends schema.class {
   granted(scopes: string[]): void {
     this.status = 'ACTIVE';
     this.statusReason = '';
+    this.requestedScopes = scopes;
     this.grantedScopes = scopes;
-    this.missingScopes = this.requestedScopes.filter((scope) => !scopes.includes(scope));
+    this.missingScopes = [];
   }
 
   /** What the audit log and events say of it: no secrets, no values of headers, none of the caller's data. */

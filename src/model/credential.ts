@@ -16,6 +16,18 @@ const schema = defineEntity({
     refreshExpireTime: p.datetime().strictNullable(),
     /** Of an access token, when it was new. */
     lifetimeS: p.integer().strictNullable(),
+    /** The first generation of this grant: what a refresh of an older one yields is late. */
+    grantedGeneration: p.integer(),
+    leaseEpoch: p.integer(),
+    leaseUntil: p.datetime().strictNullable(),
+    attemptId: p.text(),
+    refreshNotBefore: p.datetime().strictNullable(),
+    refreshDue: p.datetime().strictNullable(),
+    keepaliveDue: p.datetime().strictNullable(),
+    failureClass: p.text(),
+    failureCode: p.text(),
+    failureCount: p.integer(),
+    failingSince: p.datetime().strictNullable(),
   },
 });
 

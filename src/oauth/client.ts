@@ -10,6 +10,7 @@ import {
 import type { SecretText } from '../base/secret-text.ts';
 import type { ClientAuthentication, OAuthDefinition } from './definition.ts';
 import { OAuthError } from './oauth-error.ts';
+import { refusesClient } from './refuses-client.ts';
 
 /** As the platform's: the door that every request goes out by. */
 export type Fetch = (url: string, init: FetchInit) => Promise<Response>;
@@ -66,19 +67,11 @@ export async function withClientSecrets<T>(client: OAuthClient, step: (auth: Cli
       return await step(authentication(definition.clientAuthentication, secret.reveal()));
     } catch (error) {
       const last = index === clientSecrets.length - 1;
-      if (last || !(error instanceof OAuthError) || !REFUSED_CLIENT.has(error.code)) throw error;
+      if (last || !(error instanceof OAuthError) || !refusesClient(error)) throw error;
     }
   }
   throw new OAuthError('misconfigured', 'no client secret');
 }
-
-/** GitHub has a code of its own for a wrong secret, and so has Slack. */
-const REFUSED_CLIENT = new Set([
-  'invalid_client',
-  'unauthorized_client',
-  'incorrect_client_credentials',
-  'bad_client_secret',
-]);
 
 function authentication(method: ClientAuthentication | undefined, secret: string): ClientAuth {
   if (method === 'client_secret_as_username') return SecretAsUsername(secret);

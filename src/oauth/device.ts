@@ -6,6 +6,7 @@ import {
   processDeviceCodeResponse,
 } from 'oauth4webapi';
 import { clientOf, insecureAllowed, type OAuthClient, serverOf, withClientSecrets } from './client.ts';
+import { OAuthError } from './oauth-error.ts';
 import { asOAuthError, requestToken } from './request-token.ts';
 import type { TokenSet } from './token-set.ts';
 import { parse, refuseFailure, send } from './wire.ts';
@@ -21,6 +22,8 @@ export type DeviceAuthorization = {
 };
 
 const DEFAULT_INTERVAL_S = 5;
+const LONGEST_INTERVAL_S = 300;
+const LONGEST_S = 3_600;
 
 /** Asks for a code that a person enters on another device. Throws OAuthError. */
 export async function authorizeDevice(client: OAuthClient, scopes: readonly string[]): Promise<DeviceAuthorization> {
@@ -43,15 +46,21 @@ export async function authorizeDevice(client: OAuthClient, scopes: readonly stri
       return {
         deviceCode: answer.device_code,
         userCode: answer.user_code,
-        verificationUri: answer.verification_uri,
-        verificationUriComplete: answer.verification_uri_complete ?? '',
-        expiresInS: answer.expires_in,
-        intervalS: answer.interval ?? DEFAULT_INTERVAL_S,
+        verificationUri: webAddress(answer.verification_uri),
+        verificationUriComplete: answer.verification_uri_complete ? webAddress(answer.verification_uri_complete) : '',
+        expiresInS: Math.min(answer.expires_in, LONGEST_S),
+        intervalS: Math.min(Math.max(answer.interval ?? DEFAULT_INTERVAL_S, 1), LONGEST_INTERVAL_S),
       };
     });
   } catch (error) {
     throw asOAuthError(error);
   }
+}
+
+/** A person is sent there: it must be a page. */
+function webAddress(url: string): string {
+  if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) return url;
+  throw new OAuthError('refused', 'the verification URI is no web address', { code: 'verification_uri_invalid' });
 }
 
 /** Asks once whether the person has decided (RFC 8628, section 3.4). Throws OAuthError: `pending`, `slow_down`, `denied`, `grant_dead` where the code has expired. */

@@ -23,6 +23,8 @@ type Details = {
   /** HTTP status, where there was one. */
   status?: number;
   retryAfterMs?: number;
+  /** There was no answer: the request never left, or nobody knows what became of it. */
+  unanswered?: 'not_sent' | 'unknown';
   cause?: unknown;
 };
 
@@ -32,6 +34,7 @@ export class OAuthError extends Error {
   readonly code: string;
   readonly status: number | undefined;
   readonly retryAfterMs: number | undefined;
+  readonly unanswered: 'not_sent' | 'unknown' | undefined;
 
   constructor(failure: OAuthFailure, message: string, details: Details = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -40,6 +43,7 @@ export class OAuthError extends Error {
     this.code = harmless(details.code ?? '');
     this.status = details.status;
     this.retryAfterMs = details.retryAfterMs;
+    this.unanswered = details.unanswered;
   }
 }
 

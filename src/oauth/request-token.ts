@@ -11,7 +11,7 @@ import { LatchkeyError } from '../base/error.ts';
 import { clientOf, insecureAllowed, type OAuthClient, serverOf, withClientSecrets } from './client.ts';
 import { OAuthError } from './oauth-error.ts';
 import { type TokenSet, tokenSetOf } from './token-set.ts';
-import { type Document, wireFetch } from './wire.ts';
+import { type Document, send, wireFetch } from './wire.ts';
 
 /** What a grant is asked with. */
 export type TokenRequest = {
@@ -46,14 +46,29 @@ export function requestToken(client: OAuthClient, grant: Grant, signal?: AbortSi
       const claims = getValidatedIdTokenClaims(answer);
       // oauth4webapi trusts the connection for the signature (OpenID Connect Core 1.0, section 3.1.3.7); we do not.
       if (claims) {
-        const keys = { ...insecureAllowed, [customFetch]: client.fetch };
-        await validateApplicationLevelSignature(server, response, keys as never);
+        await validateApplicationLevelSignature(server, response, {
+          ...insecureAllowed,
+          [customFetch]: keysFetch(client),
+        });
       }
       return tokenSetOf(client.definition, answer, document, (claims as Document | undefined) ?? null);
     } catch (error) {
       throw asOAuthError(error);
     }
   });
+}
+
+/** Keys that cannot be had now say nothing of the token. */
+function keysFetch({ fetch }: OAuthClient) {
+  return async (url: string, { headers, method }: { headers: Record<string, string>; method: string }) => {
+    const response = await send(fetch, url, { headers, method });
+    if (!response.ok)
+      throw new OAuthError('unavailable', 'the keys cannot be had', {
+        code: 'keys_unavailable',
+        status: response.status,
+      });
+    return response;
+  };
 }
 
 /** What `oauth4webapi` refuses is an answer that cannot be trusted. */

@@ -1,5 +1,5 @@
 import { pointer } from '../base/json-pointer.ts';
-import type { OAuthDefinition, ScopeDefinition, SubCredentialDefinition } from './definition.ts';
+import type { OAuthDefinition, ScopeDefinition, SubCredentialDefinition, TokenAnswerDefinition } from './definition.ts';
 import { OAuthError } from './oauth-error.ts';
 import type { Document } from './wire.ts';
 
@@ -46,7 +46,8 @@ export function tokenSetOf(
   if (answer.token_type.toLowerCase() !== 'bearer') {
     throw new OAuthError('refused', 'the token is of a type that is not Bearer', { code: 'token_type_unknown' });
   }
-  const { answer: at = {}, lifetimes = {}, scopes = {}, subCredentials = [] } = definition;
+  const { lifetimes = {}, scopes = {}, subCredentials = [] } = definition;
+  const at = mainPointers(definition, document);
   const refreshToken = pointer(document, at.refreshToken || '/refresh_token');
   const further = subCredentials.flatMap((sub) => furtherToken(sub, scopes, document));
   return {
@@ -60,10 +61,24 @@ export function tokenSetOf(
     ),
     scopes: scopesOf(scopes, pointer(document, at.scope || '/scope')),
     idTokenClaims,
-    kept: keptOf(at.kept ?? {}, document),
+    kept: keptOf(definition.answer?.kept ?? {}, document),
     further: further.filter((token) => token.accessToken !== answer.access_token),
     document,
   };
+}
+
+/** Where the main token's parts are: with a further token where a person granted that alone, as in Slack without bot scopes. */
+function mainPointers(
+  { answer = {}, subCredentials = [] }: OAuthDefinition,
+  document: Document,
+): TokenAnswerDefinition {
+  const main = pointer(document, answer.accessToken || '/access_token');
+  if (main !== undefined && main !== null) return answer;
+  const sub = subCredentials.find(({ accessToken }) => typeof pointer(document, accessToken) === 'string');
+  if (!sub) return answer;
+  const nowhere = '/ ';
+  const { accessToken, refreshToken = nowhere, expiresIn = nowhere, scope = nowhere } = sub;
+  return { ...answer, accessToken, refreshToken, expiresIn, scope };
 }
 
 /**

@@ -1,5 +1,6 @@
 import { LatchkeyError } from '../base/error.ts';
 import { pointer } from '../base/json-pointer.ts';
+import { EgressError } from '../egress/egress-error.ts';
 import type { Fetch, FetchInit, OAuthClient } from './client.ts';
 import type { ErrorDefinition, OAuthDefinition } from './definition.ts';
 import { OAuthError, type OAuthFailure } from './oauth-error.ts';
@@ -48,7 +49,8 @@ export async function send(fetch: Fetch, url: string, init: FetchInit): Promise<
     return await fetch(url, init);
   } catch (cause) {
     if (cause instanceof LatchkeyError) throw cause;
-    throw new OAuthError('unavailable', 'the provider did not answer', { cause });
+    const unanswered = cause instanceof EgressError && !cause.sent ? 'not_sent' : 'unknown';
+    throw new OAuthError('unavailable', 'the provider did not answer', { code: 'no_answer', unanswered, cause });
   }
 }
 

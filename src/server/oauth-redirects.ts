@@ -19,7 +19,8 @@ const COOKIE_S = 900;
 
 /** What people's browsers come to during an authorization: our start, and where providers send them back to. Answers whether the path is one of these. */
 export async function serveOAuth(app: App, request: IncomingMessage, response: ServerResponse): Promise<boolean> {
-  const url = new URL(request.url ?? '/', 'http://localhost');
+  const url = URL.parse(request.url ?? '/', 'http://localhost');
+  if (!url) return false;
   const starts = START_PATHS.has(url.pathname);
   if (!starts && !CALLBACK_PATH.test(url.pathname)) return false;
   if (request.method !== 'GET') {

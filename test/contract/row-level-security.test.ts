@@ -54,7 +54,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(16);
+    expect(tables.length).toBe(17);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');
@@ -161,6 +161,17 @@ describe('Row-level security', () => {
         'app_authorization.state_hash',
         'app_authorization.tenant_id',
         'app_authorization.ticket_hash',
+        'connection.id',
+        'connection.last_used_at',
+        'connection.status',
+        'connection.tenant_id',
+        'credential.attempt_id',
+        'credential.connection_id',
+        'credential.keepalive_due',
+        'credential.lease_until',
+        'credential.refresh_due',
+        'credential.refresh_not_before',
+        'credential.tenant_id',
         'tenant.create_time',
         'tenant.display_name',
         'tenant.tenant_id',

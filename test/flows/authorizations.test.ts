@@ -197,15 +197,34 @@ describe('Reconnecting', () => {
     expect(connection?.providerAccountId).toBe('eve');
   });
 
-  it('is open to who follows the link that GetCredentials answers', async () => {
+  it('does not bring back what was revoked, but by who may start it', async () => {
     const { url, connectionId } = await connect(clients, integrationId, 'mine');
     await new Browser().goto(url);
+    const before = await reconnect(connectionId);
     await clients.connections.revokeConnection({ connectionId });
     const failure = await failureOf(clients.connections.getCredentials({ connectionId }));
     expect(failure).toMatchObject({ reason: 'REAUTHORIZATION_REQUIRED', metadata: { cause: 'revoked' } });
+    expect(failure.metadata.reconnect_url).toBeUndefined();
+    expect((await new Browser().goto(before.url)).text).toContain('connection_revoked');
+    const { connection } = await clients.connections.getConnection({ connectionId });
+    expect(connection?.status).toBe(ConnectionStatus.REVOKED);
+    await new Browser().goto((await reconnect(connectionId)).url);
+    expect((await token(connectionId)).accessToken).toBeTruthy();
+  });
+
+  it('is open to who follows the link that GetCredentials answers', async () => {
+    const { url, connectionId } = await connect(clients, integrationId, 'mine');
+    await new Browser().goto(url);
+    await server.database.sql(`update latchkey.connection set status = 'REAUTHORIZATION_REQUIRED' where id = $1`, [
+      connectionId,
+    ]);
+    const failure = await failureOf(clients.connections.getCredentials({ connectionId }));
+    expect(failure).toMatchObject({ reason: 'REAUTHORIZATION_REQUIRED', metadata: { cause: 'refused' } });
     const page = await new Browser().goto(failure.metadata.reconnect_url!);
     expect(page.text).toContain('Your account is connected');
     expect((await token(connectionId)).accessToken).toBeTruthy();
+    const again = await new Browser().goto(failure.metadata.reconnect_url!);
+    expect(again.text).toContain('AUTHORIZATION_STATE_INVALID');
     expect(server.logLines.join('')).not.toContain(failure.metadata.reconnect_url!.split('reconnect=')[1]);
     const forged = failure.metadata.reconnect_url!.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'));
     expect((await new Browser().goto(forged)).text).toContain('AUTHORIZATION_STATE_INVALID');

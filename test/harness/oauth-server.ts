@@ -29,6 +29,8 @@ export class OAuthServer {
   granted: string | null = null;
   /** They decline. */
   declines = false;
+  /** Knows no refresh token any more. */
+  forgetful = false;
   /** Answers 503 at the paths that are named here. */
   readonly down = new Set<string>();
   provider!: Provider;
@@ -85,6 +87,9 @@ export class OAuthServer {
       ...configuration,
     });
     server.provider.use((context, next) => server.#interact(context, next));
+    const { RefreshToken } = server.provider;
+    const find = RefreshToken.find.bind(RefreshToken) as (token: string) => Promise<undefined>;
+    RefreshToken.find = async (token: string) => (server.forgetful ? undefined : find(token));
     return server;
   }
 

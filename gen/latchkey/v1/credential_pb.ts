@@ -623,7 +623,7 @@ export type LoginCredential = Message<"latchkey.v1.LoginCredential"> & {
   url: string;
 
   /**
-   * Body of the POST: text with `{name}` where a secret of `fields` goes, escaped for its format.
+   * Body of the POST: text with `{name}` where a secret of `fields` goes, escaped for its format. Empty: all of them, by name. Reads answer it: no place for secrets.
    *
    * @generated from field: string body_template = 2;
    */
@@ -637,7 +637,7 @@ export type LoginCredential = Message<"latchkey.v1.LoginCredential"> & {
   bodyFormat: string;
 
   /**
-   * Headers of the request.
+   * Headers of the request. Sealed with the fields.
    *
    * @generated from field: map<string, string> headers = 4;
    */

@@ -1,8 +1,10 @@
 import { Migration0001Ground } from './0001-ground.ts';
 import { Migration0002Authorizations } from './0002-authorizations.ts';
+import { Migration0003Refresh } from './0003-refresh.ts';
 
 /** All migrations, in order. */
 export const migrations = [
   { name: '0001-ground', class: Migration0001Ground },
   { name: '0002-authorizations', class: Migration0002Authorizations },
+  { name: '0003-refresh', class: Migration0003Refresh },
 ];

@@ -44,7 +44,11 @@ export async function answerCallback(app: App, arrival: Arrival): Promise<Author
       { status: 'EXCHANGING', codeHash: answerHash, claimTime: now, updateTime: now },
     ),
   );
-  if (claimed === 1) return viewOf(await exchange(app, authorization, state, query), app.clock.now());
+  // Goes on when the browser leaves, and when the process is told to.
+  if (claimed === 1) {
+    const ended = await app.refreshes.hold(() => exchange(app, authorization, state, query));
+    return viewOf(ended, app.clock.now());
+  }
   return outcomeOfFirst(app, authorization, answerHash, arrival.signal);
 }
 

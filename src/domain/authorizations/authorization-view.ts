@@ -4,8 +4,8 @@ export type AuthorizationStatus = 'PENDING' | 'SUCCEEDED' | 'FAILED' | 'EXPIRED'
 /** How an authorization stands. */
 export type AuthorizationView = { authorization: Authorization; status: AuthorizationStatus; reason: string };
 
-/** An exchange takes seconds. One that is older was cut off with its process, and its code is used up. */
-const EXCHANGE_MS = 60_000;
+/** An exchange takes seconds, and its grant may wait a minute for the database. One that is older was cut off with its process, and its code is used up. */
+const EXCHANGE_MS = 150_000;
 
 /** How an authorization stands now: what time has ended needs nobody to say so. */
 export function viewOf(authorization: Authorization, now: number): AuthorizationView {

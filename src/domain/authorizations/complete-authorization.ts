@@ -5,6 +5,8 @@ import { answerCallback } from './answer-callback.ts';
 import type { AuthorizationView } from './authorization-view.ts';
 import { isStarter } from './find-authorization.ts';
 
+const RETRY_MS = 5_000;
+
 /** Takes what a provider sent to an application of the caller's. Fails with AUTHORIZATION_STATE_INVALID, or with what the authorization failed for. */
 export async function completeAuthorization(call: Call, callbackQuery: string): Promise<AuthorizationView> {
   const { app, principal, signal } = call;
@@ -22,5 +24,7 @@ export async function completeAuthorization(call: Call, callbackQuery: string): 
     ...{ authorization_id: id, connection_id: connectionId, integration_id: integrationId },
     provider_error: providerError,
   };
-  throw new LatchkeyError((view.reason || 'AUTHORIZATION_FAILED') as Reason, { metadata });
+  const reason = (view.reason || 'AUTHORIZATION_FAILED') as Reason;
+  const passes = reason === 'PROVIDER_UNAVAILABLE' || reason === 'PROVIDER_RATE_LIMITED';
+  throw new LatchkeyError(reason, { metadata, ...(passes ? { retryAfterMs: RETRY_MS } : {}) });
 }

@@ -1,6 +1,9 @@
 import { LatchkeyError } from '../../base/error.ts';
+import { isDatabaseUnavailable } from '../../db/errors.ts';
 import type { Em } from '../../db/transaction.ts';
 import { Authorization, type Starter } from '../../model/authorization.ts';
+import { OAuthError } from '../../oauth/oauth-error.ts';
+import { refusesClient } from '../../oauth/refuses-client.ts';
 import { audit } from '../audit/audit.ts';
 import type { App, Call } from '../call.ts';
 import { announce, change } from '../change.ts';
@@ -41,12 +44,14 @@ export async function succeed(
   for (;;) {
     try {
       const seal = await app.keyring.sealer(tenantId);
-      return await change(call, async (em) => {
+      const ended = await change(call, async (em) => {
         const missing = await storeGrant(em, call, seal, authorization, setup, grant);
         return end(em, call, id, { status: 'SUCCEEDED', reason: '', providerError: '', missingScopes: missing });
       });
+      return ended ?? authorization;
     } catch (error) {
-      const down = error instanceof LatchkeyError && error.reason === 'DATABASE_UNAVAILABLE';
+      const down =
+        isDatabaseUnavailable(error) || (error instanceof LatchkeyError && error.reason === 'DATABASE_UNAVAILABLE');
       if (!down || performance.now() - heldSince > HOLD_MS) throw error;
       app.log.warn({ err: error, authorizationId: id }, 'a grant waits for the database');
       await new Promise((done) => setTimeout(done, HOLD_PAUSE_MS));
@@ -64,13 +69,18 @@ export async function fail(app: App, authorization: Authorization, error: unknow
   if (reason === 'INTERNAL') app.log.error(log, 'an authorization failed');
   else app.log.warn(log, 'an authorization failed');
   const call = callOf(app, tenantId, starter);
-  if (reason === 'INTEGRATION_MISCONFIGURED') await noteClientError(call, integrationId, providerError);
-  return change(call, (em) => end(em, call, id, { status: 'FAILED', reason, providerError, missingScopes: [] }));
+  if (failure.cause instanceof OAuthError && refusesClient(failure.cause))
+    await noteClientError(call, integrationId, providerError);
+  const ending = { status: 'FAILED' as const, reason, providerError, missingScopes: [] };
+  const ended = await change(call, (em) => end(em, call, id, ending));
+  // Its connection was deleted meanwhile, and it with that.
+  return ended ?? Object.assign(authorization, ending);
 }
 
-async function end(em: Em, call: Call, id: string, ending: Ending): Promise<Authorization> {
+async function end(em: Em, call: Call, id: string, ending: Ending): Promise<Authorization | null> {
   const { tenantId } = call.principal;
-  const authorization = await em.findOneOrFail(Authorization, { tenantId, id });
+  const authorization = await em.findOne(Authorization, { tenantId, id });
+  if (!authorization) return null;
   em.assign(authorization, { ...ending, sealed: null, updateTime: new Date(call.app.clock.now()) });
   const succeeded = ending.status === 'SUCCEEDED';
   const resource = { type: 'connection', id: authorization.connectionId };

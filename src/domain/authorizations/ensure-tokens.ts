@@ -25,8 +25,9 @@ export async function ensureTokens(call: Call, request: EnsureRequest): Promise<
   const found = await read(call, (em) =>
     em.find(
       Connection,
-      { tenantId, provider, projectId, ownerUserId: userId, status: { $ne: 'REVOKED' } },
-      { orderBy: [{ isDefault: 'desc' }, { status: 'asc' }, { id: 'desc' }], limit: 20 },
+      { tenantId, provider, projectId, ownerUserId: userId },
+      // In the order of the alphabet: what works first, what was revoked last.
+      { orderBy: [{ status: 'asc' }, { isDefault: 'desc' }, { id: 'desc' }], limit: 20 },
     ),
   );
   const connection = found.find((candidate) => canSee(call.principal, 'credential:read', candidate));
@@ -39,8 +40,11 @@ export async function ensureTokens(call: Call, request: EnsureRequest): Promise<
   }
 }
 
+/** Takes `connection:create` on top. Fails with PERMISSION_MISSING. */
 function start(call: Call, { provider, projectId, scopes, returnUrl }: EnsureRequest, connectionId: string | null) {
-  const { userId } = call.principal;
+  const { userId, permissions, ownPermissions } = call.principal;
+  if (!permissions.has('connection:create') && !ownPermissions.has('connection:create'))
+    throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'connection:create' } });
   const connection = {
     ...{ name: userId ? `${provider} ${userId}` : provider, displayName: '', projectId, ownerUserId: userId },
     ...{ ownerByEmail: false, isDefault: false, labels: {} },

@@ -1,12 +1,15 @@
 import type { Authorization } from '../../model/authorization.ts';
 import { exchangeCode } from '../../oauth/exchange-code.ts';
 import { type Account, identify } from '../../oauth/identify.ts';
+import { OAuthError } from '../../oauth/oauth-error.ts';
 import type { TokenSet } from '../../oauth/token-set.ts';
 import { fillIn } from '../../providers/template.ts';
 import type { App } from '../call.ts';
+import { loadCredential } from '../connections/load-credential.ts';
 import { oauthFailure } from '../integrations/oauth-failure.ts';
 import { loadOAuthSetupOf, type OAuthSetup } from '../integrations/oauth-setup.ts';
 import { fail, succeed } from './end-authorization.ts';
+import { giveBack } from './give-back.ts';
 import { openSecrets } from './secrets-of.ts';
 
 /** Turns what came back into tokens and stores them. Answers the authorization as it ended; throws only where that cannot be written down. */
@@ -41,11 +44,26 @@ export async function accept(
     return value === null ? [] : [[name, value.slice(0, 1_000)]];
   });
   const keptFromCallback = Object.fromEntries(kept) as Record<string, string>;
-  const account = await accountOf(app, setup, tokens, callback);
-  return succeed(app, authorization, setup, { tokens, account, keptFromCallback });
+  let account: Account | null = null;
+  try {
+    account = await accountOf(app, setup, tokens, callback);
+    const before = await loadCredential(app, authorization.tenantId, authorization.connectionId);
+    return await succeed(app, authorization, setup, { tokens, account, keptFromCallback, before });
+  } catch (error) {
+    // Nobody will ever use these.
+    await giveBack(app, authorization, setup, tokens, account).catch((cause: unknown) =>
+      app.log.error({ err: cause, authorizationId: authorization.id }, 'a grant that was refused was not given back'),
+    );
+    throw error;
+  }
 }
 
-/** A provider that does not say whose account it is, as for want of a scope, leaves the question open; where the answer matters, it is missed then. */
+const IDENTIFY_TRIES = 3;
+
+/**
+ * Whose account it is; null where the provider refuses to say, as for want of a scope. Fails with PROVIDER_UNAVAILABLE where it does not answer: the answer decides
+ * whether the grant may be taken.
+ */
 async function accountOf(
   app: App,
   { client, parameters }: OAuthSetup,
@@ -54,12 +72,18 @@ async function accountOf(
 ): Promise<Account | null> {
   const { identity } = client.definition;
   if (!identity) return null;
-  try {
-    const url = identity.url ? fillIn(identity.url, { ...parameters, ...tokens.kept }) : '';
-    const account = await identify(app.egress.fetch, { ...identity, url }, tokens, callback);
-    return account.id === '' ? null : account;
-  } catch (error) {
-    app.log.warn({ err: error }, 'a provider did not say whose account it is');
-    return null;
+  const url = identity.url ? fillIn(identity.url, { ...parameters, ...tokens.kept }) : '';
+  for (let tries = 1; ; tries++) {
+    try {
+      const account = await identify(app.egress.fetch, { ...identity, url }, tokens, callback);
+      return account.id === '' ? null : account;
+    } catch (error) {
+      if (!(error instanceof OAuthError)) throw error;
+      const passing = error.failure === 'unavailable' || error.failure === 'rate_limited';
+      if (passing && tries < IDENTIFY_TRIES) continue;
+      if (passing) throw error;
+      app.log.warn({ err: error }, 'a provider refused to say whose account it is');
+      return null;
+    }
   }
 }

@@ -3,13 +3,16 @@ import { newId } from '../../base/id.ts';
 import { hot } from '../../db/hot.ts';
 import { Authorization } from '../../model/authorization.ts';
 import { Connection } from '../../model/connection.ts';
+import { Credential } from '../../model/credential.ts';
 import { systemCall } from '../access/principal.ts';
+import { audit } from '../audit/audit.ts';
 import type { App } from '../call.ts';
 import { change, read } from '../change.ts';
 import { refuseDisabled } from '../integrations/find-integration.ts';
 import { loadOAuthSetupOf, type OAuthSetup } from '../integrations/oauth-setup.ts';
 import { redirectUri } from '../integrations/redirect-uri.ts';
 import { readReconnectToken } from '../tokens/reconnect-url.ts';
+import { fail } from './end-authorization.ts';
 import { prepareRequest } from './prepare-request.ts';
 import { scopesToRequest } from './scopes.ts';
 import { hashText, sealSecrets } from './secrets-of.ts';
@@ -34,15 +37,21 @@ export async function openAuthorization(app: App, ticket: string, browser: strin
 export async function openReconnect(app: App, token: string, browser: string): Promise<string> {
   const link = readReconnectToken(app, token);
   if (!link) throw new LatchkeyError('AUTHORIZATION_STATE_INVALID');
-  const { tenantId, connectionId } = link;
+  const { tenantId, connectionId, generation } = link;
   const call = systemCall(app, tenantId);
-  const connection = await read(call, (em) => em.findOne(Connection, { tenantId, id: connectionId }));
-  if (!connection?.integrationId) throw new LatchkeyError('AUTHORIZATION_STATE_INVALID');
+  const [connection, credential] = await read(call, async (em) => [
+    await em.findOne(Connection, { tenantId, id: connectionId }),
+    await em.findOne(Credential, { tenantId, connectionId }),
+  ]);
+  const asThen = connection && connection.status !== 'REVOKED' && (credential?.generation ?? 0) === generation;
+  if (!asThen || !connection.integrationId) throw new LatchkeyError('AUTHORIZATION_STATE_INVALID');
   const setup = await loadOAuthSetupOf(app, tenantId, connection.integrationId);
   const now = app.clock.now();
   const added = connection.requestedScopes;
-  const authorization = await change(call, async (em) =>
-    em.create(Authorization, {
+  const authorization = await change(call, async (em) => {
+    const after = { integration_id: setup.integration.id, by: 'reconnect_url' };
+    audit(em, call, 'authorization_started', { type: 'connection', id: connectionId }, { after });
+    return em.create(Authorization, {
       ...{ tenantId, id: newId('auth', now), integrationId: setup.integration.id, connectionId, method: 'CODE' },
       ...{ status: 'PENDING', reason: '', providerError: '', missingScopes: [], ownerByEmail: false },
       requestedScopes: scopesToRequest(setup.client.definition.scopes ?? {}, setup.integration, added),
@@ -51,9 +60,9 @@ export async function openReconnect(app: App, token: string, browser: string): P
       redirectUri: redirectUri(app, setup.provider, setup.integration),
       ...{ ticketHash: null, stateHash: null, browserHash: null, codeHash: null, sealed: null, device: null },
       ...{ claimTime: null, expireTime: new Date(now + AUTHORIZATION_MS) },
-      ...{ createTime: new Date(now), updateTime: new Date(now) },
-    }),
-  );
+      ...{ createTime: new Date(now), updateTime: new Date(now), claimsDefault: false },
+    });
+  });
   return sendOff(app, setup, authorization, browser);
 }
 
@@ -62,7 +71,11 @@ async function sendOff(app: App, setup: OAuthSetup, authorization: Authorization
   refuseDisabled(setup.integration);
   // The ticket is used up before the provider is told of anything: of two browsers with one ticket, one goes on.
   await changeUnbound(app, authorization, { ticketHash: null, browserHash: hashText(browser) }, ticketHash);
-  const { url, state, verifier, nonce } = await prepareRequest(setup, { ...authorization, scopes, loginHint });
+  const prepared = prepareRequest(setup, { ...authorization, scopes, loginHint });
+  const { url, state, verifier, nonce } = await prepared.catch(async (error: unknown) => {
+    await fail(app, authorization, error);
+    throw error;
+  });
   const seal = await app.keyring.sealer(tenantId);
   const sealed = sealSecrets(seal, tenantId, id, { verifier, nonce, deviceCode: null });
   await changeUnbound(app, authorization, { stateHash: hashText(state), sealed }, null);

@@ -15,10 +15,15 @@ const BY_ACCOUNT = 'latchkey:account';
  * The user with the account's e-mail address, which the provider must have verified. Where there is none, one is made as a requestor if the
  * integration says so. Fails with USER_UNKNOWN.
  */
-export async function ownerByEmail(em: Em, call: Call, integration: Integration, account: Account): Promise<string> {
+export async function ownerByEmail(
+  em: Em,
+  call: Call,
+  integration: Integration,
+  account: Account | null,
+): Promise<string> {
   const { tenantId } = call.principal;
-  const email = account.email.toLowerCase();
-  if (!email || !account.emailVerified) throw new LatchkeyError('USER_UNKNOWN');
+  const email = account?.email.toLowerCase();
+  if (!email || !account?.emailVerified) throw new LatchkeyError('USER_UNKNOWN');
   const [known] = await em.execute<{ id: string }[]>(
     'select id from latchkey.app_user where tenant_id = ? and lower(email) = ? order by id limit 1',
     [tenantId, email],

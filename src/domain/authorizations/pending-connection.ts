@@ -1,14 +1,16 @@
+import { fieldInvalid, LatchkeyError } from '../../base/error.ts';
 import { newId } from '../../base/id.ts';
 import type { Em } from '../../db/transaction.ts';
+import { Authorization } from '../../model/authorization.ts';
 import { Connection } from '../../model/connection.ts';
 import type { Integration } from '../../model/integration.ts';
 import { refuseForeignProject } from '../access/projects.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
-import { claimDefault } from '../connections/claim-default.ts';
 import { flushNamed } from '../connections/connection-input.ts';
 import { ownerFor, refuseUnknownUser } from '../connections/owner.ts';
 import { event } from '../events/event.ts';
+import { isStarter } from './find-authorization.ts';
 
 /** A connection to be made by an authorization. */
 export type NewPendingConnection = {
@@ -33,19 +35,23 @@ export async function pendingConnection(
   input: NewPendingConnection,
 ): Promise<Connection> {
   const { tenantId } = call.principal;
-  const { name, projectId, isDefault, labels } = input;
+  const { name, projectId, labels } = input;
   refuseForeignProject(call.principal, projectId);
   const ownerUserId = ownerFor(call, input.ownerUserId);
   await refuseUnknownUser(em, tenantId, ownerUserId);
   const integrationId = integration.id;
-  const begun = { tenantId, projectId, name, ownerUserId, integrationId, status: 'PENDING' as const };
-  const known = await em.findOne(Connection, begun);
-  if (known) return known;
+  if (input.ownerByEmail) refuseOwnerByEmail(call, input);
+  else {
+    const begun = { tenantId, projectId, name, ownerUserId, integrationId, status: 'PENDING' as const };
+    const known = await em.findOne(Connection, begun);
+    if (known && (await isBegunBy(em, call, known))) return known;
+  }
   const now = new Date(call.app.clock.now());
   const id = newId('conn', now.getTime());
-  if (isDefault) await claimDefault(em, call, { id, projectId, ownerUserId, kind: 'oauth2' });
   const connection = em.create(Connection, {
-    ...{ tenantId, id, projectId, ownerUserId, name, displayName: input.displayName || name, isDefault, labels },
+    ...{ tenantId, id, projectId, ownerUserId, name, displayName: input.displayName || name, labels },
+    // The mark stays with the connection that has it until this one can be used.
+    isDefault: false,
     ...{ provider: integration.provider, integrationId, kind: 'oauth2', status: 'PENDING', statusReason: 'pending' },
     ...{ requestedScopes: [], grantedScopes: [], missingScopes: [] },
     ...{ baseUrl: '', defaultHeaders: {}, timeoutMs: 8_000, retries: 2, backoffMs: 250, metadata: {}, config: {} },
@@ -57,4 +63,17 @@ export async function pendingConnection(
   audit(em, call, 'connection_created', resource, { after: connection.summary() });
   event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());
   return connection;
+}
+
+/** Whose account it will be decides who owns it: that is for who may make connections for anybody. */
+function refuseOwnerByEmail({ principal }: Call, { ownerUserId }: NewPendingConnection): void {
+  const forAnybody = principal.administrator || (principal.kind === 'api_key' && principal.userId === null);
+  if (!forAnybody || !principal.permissions.has('connection:create'))
+    throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'connection:create' } });
+  if (ownerUserId) throw fieldInvalid('new_connection.owner_user_id', 'goes without owner_by_email');
+}
+
+async function isBegunBy(em: Em, { principal }: Call, { tenantId, id }: Connection): Promise<boolean> {
+  const attempts = await em.find(Authorization, { tenantId, connectionId: id }, { fields: ['starter'] });
+  return attempts.some(({ starter }) => isStarter(principal, starter));
 }

@@ -30,7 +30,8 @@ export async function pollDevice(app: App, tenantId: string, id: string): Promis
     const failure = error instanceof OAuthError ? error.failure : null;
     if (failure === 'pending') return intervalMs;
     if (failure === 'slow_down') return slowDown(app, authorization);
-    if (failure === 'unavailable' || failure === 'rate_limited') return intervalMs * 2;
+    if (failure === 'unavailable' || failure === 'rate_limited')
+      return Math.max(intervalMs * 2, (error as OAuthError).retryAfterMs ?? 0);
     if (error instanceof OAuthError && error.code === 'expired_token') await expire(app, authorization);
     else await fail(app, authorization, oauthFailure(error, authorization.integrationId));
     return null;

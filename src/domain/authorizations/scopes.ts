@@ -9,13 +9,20 @@ export function scopesToRequest(definition: ScopeDefinition, wanted: Wanted, add
   return [...new Set([...base, ...wanted.requiredScopes, ...added, ...(definition.always ?? [])])];
 }
 
-/** What was wanted and not granted. A provider that does not say what it granted has granted what was requested (RFC 6749, section 5.1). */
-export function missingScopes(
+/** What was granted: what the provider says, and what it never names though it grants it. */
+export function grantedScopes(
   definition: ScopeDefinition,
-  wanted: { requested: readonly string[]; required: readonly string[] },
+  requested: readonly string[],
   granted: readonly string[] | null,
 ): string[] {
-  if (granted === null) return [];
-  const expected = wanted.requested.filter((scope) => !definition.neverGranted?.includes(scope));
-  return [...new Set([...expected, ...wanted.required])].filter((scope) => !granted.includes(scope));
+  const unnamed = requested.filter((scope) => definition.neverGranted?.includes(scope));
+  return [...new Set([...(granted ?? requested), ...unnamed])];
+}
+
+/** What was wanted and not granted. */
+export function missingScopes(
+  { requested, required }: { requested: readonly string[]; required: readonly string[] },
+  granted: readonly string[],
+): string[] {
+  return [...new Set([...requested, ...required])].filter((scope) => !granted.includes(scope));
 }

@@ -1,4 +1,4 @@
-import { fieldInvalid, LatchkeyError } from '../../base/error.ts';
+import { fieldInvalid } from '../../base/error.ts';
 import { newId } from '../../base/id.ts';
 import { enqueue } from '../../db/jobs.ts';
 import type { Em } from '../../db/transaction.ts';
@@ -6,6 +6,8 @@ import { Authorization, type AuthorizationMethod, type DevicePrompt } from '../.
 import type { Connection } from '../../model/connection.ts';
 import type { Integration } from '../../model/integration.ts';
 import { authorizeDevice, type DeviceAuthorization } from '../../oauth/device.ts';
+import { OAuthError } from '../../oauth/oauth-error.ts';
+import { refusesClient } from '../../oauth/refuses-client.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { change } from '../change.ts';
@@ -65,6 +67,7 @@ export async function startAuthorization(call: Call, input: NewAuthorization): P
       ...{ status: 'PENDING', reason: '', providerError: '', requestedScopes: scopes, missingScopes: [] },
       starter: { kind: principal.kind, id: principal.id, userId: principal.userId, address: call.address },
       ownerByEmail: 'connection' in input.target && input.target.connection.ownerByEmail,
+      claimsDefault: 'connection' in input.target && input.target.connection.isDefault,
       ...{ allowAccountChange: input.allowAccountChange, returnUrl: input.returnUrl, loginHint: input.loginHint },
       ...{ redirectUri: began.redirectUri, device: began.device, claimTime: null, browserHash: null, codeHash: null },
       ticketHash: began.ticket ? hashText(began.ticket) : null,
@@ -118,10 +121,8 @@ async function beginDevice(call: Call, setup: OAuthSetup, scopes: string[]): Pro
   try {
     device = await authorizeDevice(client, scopes);
   } catch (error) {
-    const failure = oauthFailure(error, integration.id);
-    if (failure instanceof LatchkeyError && failure.reason === 'INTEGRATION_MISCONFIGURED')
-      await noteClientError(call, integration.id, failure.metadata.provider_error ?? '');
-    throw failure;
+    if (error instanceof OAuthError && refusesClient(error)) await noteClientError(call, integration.id, error.code);
+    throw oauthFailure(error, integration.id);
   }
   const { userCode, verificationUri, verificationUriComplete, intervalS, expiresInS } = device;
   return {

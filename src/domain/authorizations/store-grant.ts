@@ -5,22 +5,33 @@ import type { Sealer } from '../../crypto/keyring.ts';
 import type { Em } from '../../db/transaction.ts';
 import type { Authorization } from '../../model/authorization.ts';
 import { Connection } from '../../model/connection.ts';
+import { Integration } from '../../model/integration.ts';
+import type { OAuthClient } from '../../oauth/client.ts';
 import type { Account } from '../../oauth/identify.ts';
 import type { TokenSet } from '../../oauth/token-set.ts';
 import { fillIn } from '../../providers/template.ts';
 import { audit } from '../audit/audit.ts';
-import type { Call } from '../call.ts';
+import type { App, Call, ReadyCredential } from '../call.ts';
 import { announce } from '../change.ts';
+import { claimDefault } from '../connections/claim-default.ts';
 import { type CredentialInput, storeCredential } from '../connections/store-credential.ts';
 import { connectionNotFound } from '../connections/visibility.ts';
 import { event } from '../events/event.ts';
 import { refuseDisabled } from '../integrations/find-integration.ts';
 import type { OAuthSetup } from '../integrations/oauth-setup.ts';
+import { dueTimes } from '../tokens/due-times.ts';
 import { ownerByEmail } from './owner-by-email.ts';
-import { missingScopes } from './scopes.ts';
+import { grantedScopes, missingScopes } from './scopes.ts';
 
 /** What an authorization yielded. */
-export type Grant = { tokens: TokenSet; account: Account | null; keptFromCallback: Record<string, string> };
+export type Grant = {
+  tokens: TokenSet;
+  /** Null: the provider does not say whose it is. */
+  account: Account | null;
+  keptFromCallback: Record<string, string>;
+  /** What the connection had; null: nothing. */
+  before: ReadyCredential | null;
+};
 
 /**
  * Puts a grant into its connection, in place of the credential that it had, in the transaction that ends the authorization. Answers the missing scopes.
@@ -40,28 +51,37 @@ export async function storeGrant(
   const key = { tenantId, id: connectionId };
   const connection = await em.findOne(Connection, key, { lockMode: LockMode.PESSIMISTIC_WRITE });
   if (!connection) throw connectionNotFound(connectionId);
+  refuseRevokedSince(connection, authorization);
   const before = connection.summary();
+  const same = isSameGrant(connection, setup, grant);
   takeAccount(connection, authorization, grant);
-  if (authorization.ownerByEmail && grant.account)
-    connection.ownerUserId = await ownerByEmail(em, call, integration, grant.account);
-  if (authorization.ownerByEmail && !grant.account) throw new LatchkeyError('USER_UNKNOWN');
+  if (authorization.ownerByEmail) connection.ownerUserId = await ownerByEmail(em, call, integration, grant.account);
+  if (connection.isDefault || authorization.claimsDefault)
+    await claimDefault(em, call, { ...slotOf(connection), kind: 'oauth2' });
   const { tokens } = grant;
+  const definition = client.definition.scopes ?? {};
+  connection.isDefault ||= authorization.claimsDefault;
   connection.kind = 'oauth2';
   connection.provider = integration.provider;
   connection.integrationId = integration.id;
   connection.status = 'ACTIVE';
   connection.statusReason = '';
   connection.requestedScopes = requestedScopes;
-  connection.grantedScopes = tokens.scopes ?? requestedScopes;
+  connection.grantedScopes = grantedScopes(definition, requestedScopes, tokens.scopes);
   connection.missingScopes = missingScopes(
-    client.definition.scopes ?? {},
     { requested: requestedScopes, required: integration.requiredScopes },
-    tokens.scopes,
+    connection.grantedScopes,
   );
-  if (!connection.baseUrl) connection.baseUrl = baseUrlOf(setup, connection);
+  const derived = grant.before?.fields.base_url;
+  if (!connection.baseUrl || connection.baseUrl === derived) connection.baseUrl = baseUrlOf(call.app, setup, grant);
   connection.changed(new Date(call.app.clock.now()));
   await em.flush();
-  await storeCredential(em, call, seal, connection, credentialOf(call.app.clock.now(), connection, tokens));
+  const kept = same ? (grant.before?.secrets.refresh_token ?? null) : null;
+  const credential = credentialOf(call.app.clock.now(), client, connection, grant, kept);
+  await storeCredential(em, call, seal, connection, credential);
+  // The client is as it should be, whatever was said of it before.
+  const refused = { tenantId, id: integration.id, lastError: { $ne: '' } };
+  await em.nativeUpdate(Integration, refused, { lastError: '', lastErrorTime: null });
   const resource = { type: 'connection', id: connectionId };
   const after = { ...connection.summary(), missing_scopes: connection.missingScopes };
   audit(em, call, 'connection_authorized', resource, { before, after });
@@ -70,9 +90,25 @@ export async function storeGrant(
   return connection.missingScopes;
 }
 
+/** Who revoked a connection meanwhile did not mean it to come back by an attempt from before. */
+function refuseRevokedSince({ status, updateTime }: Connection, { createTime }: Authorization): void {
+  if (status === 'REVOKED' && updateTime > createTime)
+    throw new LatchkeyError('AUTHORIZATION_FAILED', { metadata: { provider_error: 'connection_revoked' } });
+}
+
+/** Whether the refresh token that is there belongs to the same account and client: an answer without one means that it stays (RFC 6749, section 6). */
+function isSameGrant({ providerAccountId, status }: Connection, { integration }: OAuthSetup, grant: Grant): boolean {
+  const sameAccount = providerAccountId !== '' && grant.account?.id === providerAccountId;
+  return sameAccount && status === 'ACTIVE' && grant.before?.integrationId === integration.id;
+}
+
+function slotOf({ id, projectId, ownerUserId }: Connection) {
+  return { id, projectId, ownerUserId };
+}
+
 /** Reconnecting may not slip another account under who uses the connection. */
 function takeAccount(connection: Connection, { allowAccountChange }: Authorization, grant: Grant): void {
-  const { account, keptFromCallback, tokens } = grant;
+  const { account } = grant;
   const known = connection.providerAccountId;
   if (known && account?.id !== known && !allowAccountChange)
     throw new LatchkeyError('ACCOUNT_MISMATCH', { metadata: { connection_id: connection.id } });
@@ -80,36 +116,54 @@ function takeAccount(connection: Connection, { allowAccountChange }: Authorizati
     connection.providerAccountId = account.id;
     connection.providerAccountEmail = account.email;
   }
-  const kept = { ...keptFromCallback, ...tokens.kept, ...account?.kept };
   const same = known === connection.providerAccountId;
+  const kept = keptOf(grant);
   connection.providerAccountMetadata = same ? { ...connection.providerAccountMetadata, ...kept } : kept;
 }
 
-function baseUrlOf({ provider, parameters }: OAuthSetup, { providerAccountMetadata }: Connection): string {
+/** What the answers say comes over what the browser brought. */
+function keptOf({ keptFromCallback, tokens, account }: Grant): Record<string, string> {
+  return { ...keptFromCallback, ...tokens.kept, ...account?.kept };
+}
+
+function baseUrlOf({ config }: App, { provider, parameters }: OAuthSetup, { tokens }: Grant): string {
   const { apiBaseUrl, oauth } = provider.definition;
-  const answered = oauth?.answer?.baseUrlFrom && providerAccountMetadata[oauth.answer.baseUrlFrom];
-  if (typeof answered === 'string' && /^https?:\/\/[^\s@]+$/.test(answered)) return answered;
+  const answered = tokens.kept[oauth?.answer?.baseUrlFrom ?? ''];
+  const fits = config.production ? /^https:\/\/[^\s@]+$/ : /^https?:\/\/[^\s@]+$/;
+  if (answered && fits.test(answered) && URL.canParse(answered)) return answered;
   return apiBaseUrl ? fillIn(apiBaseUrl, parameters) : '';
 }
 
-function credentialOf(now: number, connection: Connection, tokens: TokenSet): CredentialInput {
+function credentialOf(
+  now: number,
+  client: OAuthClient,
+  connection: Connection,
+  grant: Grant,
+  keptRefreshToken: string | null,
+): CredentialInput {
+  const { tokens } = grant;
   const after = (seconds: number | null) => (seconds === null ? null : new Date(now + seconds * 1000));
+  const refreshToken = tokens.refreshToken ?? keptRefreshToken;
   const secrets: [string, string | null][] = [
     ['access_token', tokens.accessToken],
-    ['refresh_token', tokens.refreshToken],
-    ...tokens.further.flatMap(({ name, accessToken, refreshToken }): [string, string | null][] => [
+    ['refresh_token', refreshToken],
+    ...tokens.further.flatMap(({ name, accessToken, refreshToken: own }): [string, string | null][] => [
       [`further.${name}.access_token`, accessToken],
-      [`further.${name}.refresh_token`, refreshToken],
+      [`further.${name}.refresh_token`, own],
     ]),
   ];
   const present = secrets.flatMap(([name, value]) => (value ? [[name, { value: new SecretText(value) }]] : []));
+  const scopes = connection.grantedScopes;
+  const kept = keptOf(grant);
   return {
     kind: 'oauth2',
-    fields: { scopes: connection.grantedScopes, refreshable: tokens.refreshToken !== null },
+    // Written here alone: what is revoked later is revoked by what the provider said, not by what a caller wrote.
+    fields: { scopes, refreshable: refreshToken !== null, kept, base_url: connection.baseUrl },
     secrets: Object.fromEntries(present) as CredentialInput['secrets'],
     expireTime: after(tokens.expiresInS),
-    refreshExpireTime: tokens.refreshToken ? after(tokens.refreshExpiresInS) : null,
+    refreshExpireTime: refreshToken ? after(tokens.refreshExpiresInS) : null,
     lifetimeS: tokens.expiresInS,
-    scopes: connection.grantedScopes,
+    ...(refreshToken ? dueTimes(client, connection.id, tokens, now) : {}),
+    scopes,
   };
 }

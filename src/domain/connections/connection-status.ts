@@ -8,6 +8,7 @@ export const CONNECTION_STATUSES = [
   'REAUTHORIZATION_REQUIRED',
   'MISCONFIGURED',
   'EXPIRED',
+  'REFRESH_FAILING',
   'EXPIRING',
   'ACTIVE',
 ] as const;
@@ -24,7 +25,8 @@ const AUTHORIZE =
 
 /** Whether a connection can be used. What stops its use first is said first. */
 export function statusOf(view: ConnectionView, now: number): StatusReport {
-  const { connection, missingSecrets, expireTime, integration } = view;
+  const { connection, missingSecrets, expireTime, integration, configSummary, refreshFailure, refreshExpireTime } =
+    view;
   if (!connection.enabled) {
     const advice = 'Call EnableConnection to let it be used again.';
     return { status: 'DISABLED', reason: 'CONNECTION_DISABLED', advice };
@@ -44,7 +46,8 @@ export function statusOf(view: ConnectionView, now: number): StatusReport {
     const advice = `${AUTHORIZE} The person must grant ${lacking.join(' ')}.`;
     return { status: 'MISCONFIGURED', reason: 'SCOPE_MISSING', advice };
   }
-  const ended = expireTime !== null && expireTime.getTime() <= now;
+  const renewed = connection.integrationId !== null && configSummary.refreshable === true;
+  const ended = expireTime !== null && expireTime.getTime() <= now && !renewed;
   if (ended && connection.kind === 'oauth2')
     return { status: 'REAUTHORIZATION_REQUIRED', reason: 'REAUTHORIZATION_REQUIRED', advice: AUTHORIZE };
   if (ended) {
@@ -55,14 +58,22 @@ export function statusOf(view: ConnectionView, now: number): StatusReport {
     const advice = `The provider refused the integration's client (${integration.lastError}): check it, and call SetIntegrationCredentials.`;
     return { status: 'MISCONFIGURED', reason: '', advice };
   }
-  if (expireTime && expireTime.getTime() <= now + EXPIRING_MS && view.configSummary.refreshable !== true)
-    return { status: 'EXPIRING', reason: '', advice: `It ends at ${expireTime.toISOString()} and nothing renews it.` };
+  if (refreshFailure) {
+    const advice = `Renewing it has failed since ${refreshFailure.since.toISOString()} (${refreshFailure.code}); it is tried again by itself.`;
+    return { status: 'REFRESH_FAILING', reason: '', advice };
+  }
+  const end = renewed ? refreshExpireTime : expireTime;
+  if (end && end.getTime() <= now + EXPIRING_MS) {
+    const what = renewed ? AUTHORIZE : 'Nothing renews it.';
+    return { status: 'EXPIRING', reason: '', advice: `It ends at ${end.toISOString()}. ${what}` };
+  }
   return { status: 'ACTIVE', reason: '', advice: '' };
 }
 
 /** Scopes that its integration requires and that were not granted. */
 export function missingRequired({ connection, integration }: ConnectionView): string[] {
-  return (integration?.requiredScopes ?? []).filter((scope) => connection.missingScopes.includes(scope));
+  if (connection.kind !== 'oauth2') return [];
+  return (integration?.requiredScopes ?? []).filter((scope) => !connection.grantedScopes.includes(scope));
 }
 
 const INTEGRATION =
@@ -72,10 +83,12 @@ const CREDENTIAL =
 const DISABLED = `not enabled or exists (select ${INTEGRATION} and not i.enabled)`;
 const DANGLING =
   'exists (select from latchkey.credential_secret_ref r where r.tenant_id = connection.tenant_id and r.connection_id = connection.id and r.secret_id is null)';
-const SCOPE_MISSING = `exists (select ${INTEGRATION} and jsonb_exists_any(connection.missing_scopes, array(select jsonb_array_elements_text(i.required_scopes))))`;
+const SCOPE_MISSING = `kind = 'oauth2' and exists (select ${INTEGRATION} and exists (select from jsonb_array_elements_text(i.required_scopes) as required (scope) where not jsonb_exists(connection.granted_scopes, required.scope)))`;
 const CLIENT_REFUSED = `exists (select ${INTEGRATION} and i.last_error <> '')`;
-const ENDED = `exists (select ${CREDENTIAL} and k.expire_time <= now())`;
-const ENDING = `exists (select ${CREDENTIAL} and k.expire_time <= now() + interval '7 days' and k.fields -> 'refreshable' is distinct from 'true'::jsonb)`;
+const RENEWED = `connection.integration_id is not null and k.fields -> 'refreshable' is not distinct from 'true'::jsonb`;
+const ENDED = `exists (select ${CREDENTIAL} and k.expire_time <= now() and not (${RENEWED}))`;
+const FAILING = `exists (select ${CREDENTIAL} and k.failing_since is not null)`;
+const ENDING = `exists (select ${CREDENTIAL} and case when ${RENEWED} then k.refresh_expire_time else k.expire_time end <= now() + interval '7 days')`;
 
 /** The same decision as conditions on rows, in its order: a row has the first status whose condition it meets. */
 const DECISION: readonly [ConnectionStatus, string][] = [
@@ -87,6 +100,7 @@ const DECISION: readonly [ConnectionStatus, string][] = [
   ['REAUTHORIZATION_REQUIRED', `kind = 'oauth2' and ${ENDED}`],
   ['EXPIRED', ENDED],
   ['MISCONFIGURED', CLIENT_REFUSED],
+  ['REFRESH_FAILING', FAILING],
   ['EXPIRING', ENDING],
   ['ACTIVE', 'true'],
 ];

@@ -11,6 +11,12 @@ export type ConnectionView = {
   /** Open fields of the credential, and references in place of secrets. */
   configSummary: JsonObject;
   expireTime: Date | null;
+  /** Seconds that its access token lived when it was new, where that is known. */
+  lifetimeS: number | null;
+  /** When a person must grant access again at the latest, where that is known. */
+  refreshExpireTime: Date | null;
+  /** Where renewing it fails: since when, what the provider said, and when it is tried again. */
+  refreshFailure: { since: Date; code: string; nextAttemptTime: Date | null } | null;
   /** Names of secrets that it refers to and that do not exist. */
   missingSecrets: string[];
   /** The integration that it belongs to. */
@@ -40,6 +46,11 @@ export async function viewsOf(em: Em, tenantId: string, connections: Connection[
       connection,
       configSummary: { ...connection.config, ...credential?.fields, ...references },
       expireTime: credential?.expireTime ?? null,
+      lifetimeS: credential?.lifetimeS ?? null,
+      refreshExpireTime: credential?.refreshExpireTime ?? null,
+      refreshFailure: credential?.failingSince
+        ? { since: credential.failingSince, code: credential.failureCode, nextAttemptTime: credential.refreshNotBefore }
+        : null,
       integration: integrationOf.get(connection.integrationId ?? '') ?? null,
       missingSecrets: own.filter((ref) => ref.secretId === null).map((ref) => ref.secretName),
     };

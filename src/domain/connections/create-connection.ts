@@ -72,7 +72,7 @@ export async function createConnection(
           ...fields,
           ...{ tenantId, id, ownerUserId, kind, provider, displayName: input.displayName || input.name, version: 1 },
           ...{ status: 'ACTIVE' as const, statusReason: '', requestedScopes: scopes, grantedScopes: scopes },
-          missingScopes: (integration?.requiredScopes ?? []).filter((scope) => !scopes.includes(scope)),
+          missingScopes: [],
           ...{ lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
           webhookSignatureSecret:
             webhookSignatureSecret &&

@@ -78,7 +78,10 @@ function conditionsOf(filter: ConnectionFilter): Conditions {
     conditions.push({ sql, params: [filter.expiresBefore.toISOString()] });
   }
   if (filter.missingScope) {
-    conditions.push({ sql: 'jsonb_exists(missing_scopes, ?)', params: [filter.missingScope] });
+    const required =
+      "kind = 'oauth2' and not jsonb_exists(granted_scopes, ?) and exists (select from latchkey.integration i where i.tenant_id = connection.tenant_id and i.id = connection.integration_id and jsonb_exists(i.required_scopes, ?))";
+    const params = [filter.missingScope, filter.missingScope, filter.missingScope];
+    conditions.push({ sql: `jsonb_exists(missing_scopes, ?) or (${required})`, params });
   }
   if (filter.text) {
     const pattern = `%${filter.text.replace(/[\\%_]/g, '\\$&')}%`;

@@ -18,7 +18,7 @@ type Row = {
   integration_id: string | null;
   integration_enabled: boolean | null;
   required_scopes: string[] | null;
-  missing_scopes: string[];
+  granted_scopes: string[];
   fields: JsonObject | null;
   /** Null: it has no credential yet, or none any more. */
   sealed: Buffer | null;
@@ -51,7 +51,8 @@ export async function loadCredential(
     ...{ projectId: row.project_id, ownerUserId: row.owner_user_id, enabled: row.enabled, kind: row.kind },
     ...{ provider: row.provider, status: row.status, statusReason: row.status_reason },
     ...{ integrationId: row.integration_id, integrationEnabled: row.integration_enabled ?? true },
-    missingRequiredScopes: (row.required_scopes ?? []).filter((scope) => row.missing_scopes.includes(scope)),
+    missingRequiredScopes:
+      row.kind === 'oauth2' ? (row.required_scopes ?? []).filter((scope) => !row.granted_scopes.includes(scope)) : [],
     fields: row.fields ?? {},
     expireTime: row.expire_time ? new Date(row.expire_time) : null,
     lifetimeS: row.lifetime_s,

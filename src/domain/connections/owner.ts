@@ -11,7 +11,8 @@ export function ownerFor({ principal }: Call, requested: string | null): string 
   const { userId, permissions } = principal;
   const ownAlone = !permissions.has('connection:create');
   const owner = requested ?? (ownAlone || principal.kind === 'api_key' ? userId : null);
-  if (owner !== userId && (ownAlone || (owner !== null && !principal.administrator))) {
+  const others = owner !== userId && (ownAlone || (owner !== null && !principal.administrator));
+  if (others || (ownAlone && owner === null)) {
     throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'connection:create' } });
   }
   return owner;

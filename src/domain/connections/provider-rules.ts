@@ -1,35 +1,60 @@
-import { fieldInvalid } from '../../base/error.ts';
+import { fieldInvalid, LatchkeyError } from '../../base/error.ts';
 import type { Em } from '../../db/transaction.ts';
 import type { CredentialKind } from '../../model/connection.ts';
 import type { Integration } from '../../model/integration.ts';
 import { checkKey } from '../../providers/provider.ts';
-import type { Call } from '../call.ts';
+import type { App, Call, Principal } from '../call.ts';
 import { findIntegration } from '../integrations/find-integration.ts';
 import { lookUpProvider } from '../integrations/find-provider.ts';
 import type { CredentialInput } from './store-credential.ts';
 
 /** Kinds whose tokens can belong to an integration. */
-const OF_INTEGRATIONS: readonly CredentialKind[] = ['oauth2', 'client_credentials'];
+export const OF_INTEGRATIONS: readonly CredentialKind[] = ['oauth2', 'client_credentials'];
 
 type Given = { integrationId: string | null; provider: string; credential: CredentialInput };
 
-/** The integration that a new connection names. Fails with INTEGRATION_NOT_FOUND, FIELD_INVALID. */
+/**
+ * The integration that a connection's credential belongs to. A token for the client itself is the tenant's, and so for who may make connections for all of it.
+ * Fails with INTEGRATION_NOT_FOUND, FIELD_INVALID, PERMISSION_MISSING.
+ */
 export async function integrationFor(
   em: Em,
-  { principal }: Call,
+  { app, principal }: Call,
   { integrationId, provider, credential }: Given,
 ): Promise<Integration | null> {
-  const ofIntegration = OF_INTEGRATIONS.includes(credential.kind);
+  checkCalledUrls(credential, app.config.production);
+  const forItself = credential.kind === 'client_credentials';
   if (!integrationId) {
-    if (credential.kind === 'client_credentials' && !credential.fields.token_url)
+    if (forItself && !credential.fields.token_url)
       throw fieldInvalid('credential.client_credentials.token_url', 'is required without integration_id');
     return null;
   }
-  if (!ofIntegration) throw fieldInvalid('integration_id', 'goes with the kinds oauth2 and client_credentials alone');
+  if (!OF_INTEGRATIONS.includes(credential.kind))
+    throw fieldInvalid('integration_id', 'goes with the kinds oauth2 and client_credentials alone');
   const integration = await findIntegration(em, principal.tenantId, integrationId);
   if (provider && provider !== integration.provider)
     throw fieldInvalid('provider', `differs from that of the integration, ${integration.provider}`);
+  if (forItself) await refuseUnlessForItself(em, app, principal, integration);
   return integration;
+}
+
+async function refuseUnlessForItself(em: Em, app: App, principal: Principal, { provider }: Integration): Promise<void> {
+  if (!principal.permissions.has('connection:create'))
+    throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'connection:create' } });
+  const known = await lookUpProvider(app, em, principal.tenantId, provider);
+  if (!known?.definition.oauth?.clientCredentials)
+    throw fieldInvalid('credential.client_credentials', `is not offered by ${provider}`);
+}
+
+/** Secrets go over https alone in production. */
+function checkCalledUrls({ kind, fields }: CredentialInput, production: boolean): void {
+  for (const name of ['token_url', 'url']) {
+    const url = fields[name];
+    if (typeof url !== 'string' || url === '') continue;
+    if (!URL.canParse(url)) throw fieldInvalid(`credential.${kind}.${name}`, 'is not a URL');
+    if (production && !url.startsWith('https:'))
+      throw fieldInvalid(`credential.${kind}.${name}`, 'must be an https URL');
+  }
 }
 
 /** Fails with FIELD_INVALID where a key does not look as the provider's keys do. Names that are no provider's are the caller's own. */

@@ -25,9 +25,7 @@ export async function revokeAtProvider(app: App, tenantId: string, id: string): 
   const grant = JSON.parse(opened.toString()) as SealedGrant;
   opened.fill(0);
   try {
-    await revokeToken((url, init) => app.egress.fetch(url, init), revocation.request, grant);
-    await settle(call, revocation, 'REVOKED', '');
-    return null;
+    await revokeToken(app.egress.fetch, revocation.request, grant);
   } catch (error) {
     const failure = error instanceof OAuthError ? error : null;
     const code = failure?.code || (error instanceof Error ? error.name : 'unknown');
@@ -40,6 +38,8 @@ export async function revokeAtProvider(app: App, tenantId: string, id: string): 
     await noteAttempt(call, revocation, code);
     return failure?.retryAfterMs ?? Math.min(FIRST_PAUSE_MS * 2 ** revocation.attempts, LONGEST_PAUSE_MS);
   }
+  await settle(call, revocation, 'REVOKED', '');
+  return null;
 }
 
 function settle(call: Call, { tenantId, id }: Revocation, status: 'REVOKED' | 'GIVEN_UP', error: string) {

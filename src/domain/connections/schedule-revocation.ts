@@ -2,9 +2,9 @@ import { newId } from '../../base/id.ts';
 import type { Sealer } from '../../crypto/keyring.ts';
 import { enqueue } from '../../db/jobs.ts';
 import type { Em } from '../../db/transaction.ts';
-import { Connection } from '../../model/connection.ts';
-import type { JsonObject } from '../../model/json.ts';
+import type { Connection } from '../../model/connection.ts';
 import { Revocation, revocationPlace } from '../../model/revocation.ts';
+import type { RevocationDefinition } from '../../oauth/definition.ts';
 import { fillIn } from '../../providers/template.ts';
 import type { Call, ReadyCredential } from '../call.ts';
 import type { OAuthSetup } from '../integrations/oauth-setup.ts';
@@ -35,27 +35,37 @@ export async function scheduleRevocation(
 ): Promise<ProviderRevocation> {
   const accessToken = credential?.secrets.access_token;
   if (connection.kind !== 'oauth2' || !credential || !accessToken) return 'NOTHING';
-  const revocation = setup?.client.definition.revocation;
-  if (!setup || !revocation) return 'UNSUPPORTED';
-  if (await isShared(em, connection)) return 'SHARED';
-  const { tenantId, id: connectionId } = connection;
+  if (!setup?.client.definition.revocation) return 'UNSUPPORTED';
+  if (await isShared(em, connection.tenantId, setup.client.clientId, connection)) return 'SHARED';
+  const grant = { accessToken, refreshToken: credential.secrets.refresh_token ?? null };
+  const kept = (credential.fields.kept ?? {}) as Record<string, string>;
+  const of = { connectionId: connection.id, provider: connection.provider, kept };
+  return addRevocation(em, call, of, grant, setup, seal);
+}
+
+/** Whose grant it is, with what Latchkey itself kept of it: nothing that a caller wrote may say where secrets go. */
+type RevokedOf = { connectionId: string; provider: string; kept: Record<string, string> };
+
+/** Has a job revoke tokens at the provider; nothing where it has no way to. */
+export async function addRevocation(
+  em: Em,
+  call: Call,
+  { connectionId, provider, kept }: RevokedOf,
+  tokens: Pick<SealedGrant, 'accessToken' | 'refreshToken'>,
+  setup: OAuthSetup,
+  seal: Sealer,
+): Promise<'SCHEDULED' | 'UNSUPPORTED'> {
+  const { tenantId } = call.principal;
+  const request = requestOf(setup, kept);
+  // What cannot be filled in is no reason to keep on using the connection.
+  if (!request) return 'UNSUPPORTED';
   const id = newId('rvk', call.app.clock.now());
   const { clientId, clientSecrets } = setup.client;
-  const grant: SealedGrant = {
-    accessToken,
-    refreshToken: credential.secrets.refresh_token ?? null,
-    clientId,
-    clientSecrets: clientSecrets.map((secret) => secret.reveal()),
-  };
+  const grant: SealedGrant = { ...tokens, clientId, clientSecrets: clientSecrets.map((secret) => secret.reveal()) };
   const plaintext = Buffer.from(JSON.stringify(grant));
-  const values = { ...setup.parameters, ...keptWith(connection), client_id: clientId };
   em.create(Revocation, {
-    ...{ tenantId, id, connectionId, provider: connection.provider },
-    request: {
-      ...revocation,
-      url: fillIn(revocation.url, values),
-      ...(revocation.parameters ? { parameters: filledIn(revocation.parameters, values) } : {}),
-    },
+    ...{ tenantId, id, connectionId, provider },
+    request,
     sealed: seal(revocationPlace(tenantId, id), plaintext),
     ...{ status: 'PENDING', attempts: 0, lastError: '', settleTime: null },
     createTime: new Date(call.app.clock.now()),
@@ -66,24 +76,42 @@ export async function scheduleRevocation(
   return 'SCHEDULED';
 }
 
-/** Another connection to the same account by the same integration: its tokens may be of the same grant, as they are at Google. */
-async function isShared(em: Em, { tenantId, id, integrationId, providerAccountId }: Connection): Promise<boolean> {
-  if (!providerAccountId) return false;
-  const others = await em.count(Connection, {
-    ...{ tenantId, integrationId, providerAccountId, status: 'ACTIVE' },
-    id: { $ne: id },
+function requestOf({ client, parameters }: OAuthSetup, kept: Record<string, string>): RevocationDefinition | null {
+  const { revocation } = client.definition;
+  if (!revocation) return null;
+  const values: Record<string, string> = { ...parameters, ...kept, client_id: client.clientId };
+  const members = Object.entries(revocation.parameters ?? {}).map(([name, text]) => [name, put(text, values)] as const);
+  if (members.some(([, text]) => text === null)) return null;
+  try {
+    const url = fillIn(revocation.url, values);
+    return { ...revocation, url, parameters: Object.fromEntries(members) as Record<string, string> };
+  } catch {
+    return null;
+  }
+}
+
+/** A member of a body, where any text may stand; null where a value is missing. */
+function put(template: string, values: Record<string, string>): string | null {
+  let missing = false;
+  const text = template.replace(/\{([A-Za-z0-9_.-]+)\}/g, (_, name: string) => {
+    missing ||= !Object.hasOwn(values, name);
+    return values[name] ?? '';
   });
-  return others > 0;
+  return missing ? null : text;
 }
 
-function keptWith({ providerAccountMetadata }: Connection): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(providerAccountMetadata as JsonObject).filter(
-      (entry): entry is [string, string] => typeof entry[1] === 'string',
-    ),
+/** Another connection to the same account by the same client: its tokens may be of the same grant, as they are at Google. */
+export async function isShared(
+  em: Em,
+  tenantId: string,
+  clientId: string,
+  { id, provider, providerAccountId }: Pick<Connection, 'id' | 'provider' | 'providerAccountId'>,
+): Promise<boolean> {
+  if (!providerAccountId) return false;
+  const others = await em.execute<{ id: string }[]>(
+    `select c.id from latchkey.connection c join latchkey.integration i on i.tenant_id = c.tenant_id and i.id = c.integration_id
+     where c.tenant_id = ? and c.provider = ? and c.provider_account_id = ? and c.status = 'ACTIVE' and c.id <> ? and i.client_id = ? limit 1`,
+    [tenantId, provider, providerAccountId, id, clientId],
   );
-}
-
-function filledIn(parameters: Record<string, string>, values: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(parameters).map(([name, text]) => [name, fillIn(text, values)]));
+  return others.length > 0;
 }

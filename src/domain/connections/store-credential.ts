@@ -23,6 +23,10 @@ export type CredentialInput = {
   refreshExpireTime?: Date | null;
   /** Seconds that its access token lives when it is new, where that is known. */
   lifetimeS?: number | null;
+  /** When to renew it; null: never. */
+  refreshDue?: Date | null;
+  /** When to renew it although nobody uses it, so that its refresh token lives on; null: never. */
+  keepaliveDue?: Date | null;
 };
 
 /** Stores the credential of a connection that is stored, in place of the one it had. Fails with SECRET_MISSING, PERMISSION_MISSING. */
@@ -42,8 +46,20 @@ export async function storeCredential(
   const plaintext = Buffer.from(JSON.stringify(Object.fromEntries(direct)));
   const sealed = seal(credentialPlace(tenantId, connectionId, generation), plaintext);
   plaintext.fill(0);
-  const { fields, expireTime, refreshExpireTime = null, lifetimeS = null } = input;
-  const values = { fields, sealed, generation, expireTime, refreshExpireTime, lifetimeS };
+  const {
+    fields,
+    expireTime,
+    refreshExpireTime = null,
+    lifetimeS = null,
+    refreshDue = null,
+    keepaliveDue = null,
+  } = input;
+  const values = {
+    ...{ fields, sealed, generation, expireTime, refreshExpireTime, lifetimeS, refreshDue, keepaliveDue },
+    // A refresh of the credential before, should one be under way, is fenced off.
+    ...{ grantedGeneration: generation, leaseEpoch: (stored?.leaseEpoch ?? 0) + 1, leaseUntil: null, attemptId: '' },
+    ...{ refreshNotBefore: null, failureClass: '', failureCode: '', failureCount: 0, failingSince: null },
+  };
   if (stored) em.assign(stored, values);
   else em.create(Credential, { tenantId, connectionId, ...values });
   await em.nativeDelete(CredentialSecretRef, { tenantId, connectionId });

@@ -1,3 +1,4 @@
+import { fieldInvalid } from '../../base/error.ts';
 import type { SecretText } from '../../base/secret-text.ts';
 import type { Connection } from '../../model/connection.ts';
 import { webhookSecretPlace } from '../../model/connection.ts';
@@ -10,7 +11,7 @@ import { checkConnectionFields, flushNamed } from './connection-input.ts';
 import { type ConnectionView, viewOf } from './connection-view.ts';
 import type { NewConnection } from './create-connection.ts';
 import { lockConnection } from './find-connection.ts';
-import { checkCredential } from './provider-rules.ts';
+import { checkCredential, integrationFor, OF_INTEGRATIONS } from './provider-rules.ts';
 import { type CredentialInput, storeCredential } from './store-credential.ts';
 
 type Changeable = Omit<
@@ -42,12 +43,17 @@ export async function updateConnection(
     const kind = credential?.kind ?? connection.kind;
     if (isDefault && !(connection.isDefault && kind === connection.kind))
       await claimDefault(em, call, { ...slotOf(connection), kind });
+    if (patch.provider !== undefined && connection.integrationId && patch.provider !== connection.provider)
+      throw fieldInvalid('provider', 'is that of the integration');
     em.assign(connection, { ...present(fields), kind, isDefault });
     if (webhookSignatureSecret !== undefined) {
       const text = webhookSignatureSecret?.reveal();
       connection.webhookSignatureSecret = text ? seal(webhookSecretPlace(tenantId, id), Buffer.from(text)) : null;
     }
     if (credential) {
+      // Only tokens belong to an integration; with another kind the connection leaves it.
+      if (!OF_INTEGRATIONS.includes(kind)) connection.integrationId = null;
+      await integrationFor(em, call, { ...connection, credential });
       await checkCredential(em, call, connection.provider, credential);
       connection.granted(credential.scopes ?? []);
     }

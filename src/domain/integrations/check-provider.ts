@@ -7,7 +7,7 @@ import type { App } from '../call.ts';
 export function checkProvider({ config, egress }: App, definition: ProviderDefinition): void {
   checkDefinition(definition, 'definition');
   for (const [field, url] of urlsOf(definition)) {
-    if (config.production && !url.startsWith('https://')) throw fieldInvalid(field, 'must be an https URL');
+    if (config.production && !/^(https:|\{)/.test(url)) throw fieldInvalid(field, 'must be an https URL');
     // A host that depends on a parameter is looked at when it is called, as every address is.
     if (!url.includes('{')) egress.refuseForbidden(new URL(url));
   }

@@ -37,7 +37,7 @@ export async function loadOAuthSetup(
   const { oauth } = provider.definition;
   if (!oauth) throw misconfigured(integration.id, 'oauth_not_supported');
   if (!integration.clientId) throw misconfigured(integration.id, 'client_id_missing');
-  const parameters = parametersOf(provider.definition, integration.settings, 'settings');
+  const parameters = settingsOf(integration, provider);
   const clientSecrets: SecretText[] = [];
   for (const { id, value } of secrets) {
     const opened = await app.keyring.open(integrationSecretPlace(tenantId, id), value);
@@ -46,9 +46,19 @@ export async function loadOAuthSetup(
   }
   const client: OAuthClient = {
     ...{ definition: filledInOAuth(oauth, parameters), clientId: integration.clientId, clientSecrets },
-    fetch: (url, init) => app.egress.fetch(url, init),
+    fetch: app.egress.fetch,
   };
   return { integration, provider, parameters, client };
+}
+
+/** The provider may have changed since the settings were checked. */
+function settingsOf({ id, settings }: Integration, { definition }: KnownProvider): Record<string, string> {
+  try {
+    return parametersOf(definition, settings, 'settings', 'oauth2');
+  } catch (error) {
+    if (error instanceof LatchkeyError) throw misconfigured(id, 'settings_invalid');
+    throw error;
+  }
 }
 
 /** The setup of an integration by id. */

@@ -1,6 +1,7 @@
 import { newId } from '../../base/id.ts';
 import type { Sealer } from '../../crypto/keyring.ts';
 import type { Em } from '../../db/transaction.ts';
+import { Connection } from '../../model/connection.ts';
 import type { Integration } from '../../model/integration.ts';
 import { IntegrationSecret, integrationSecretPlace } from '../../model/integration-secret.ts';
 import type { Call } from '../call.ts';
@@ -16,6 +17,8 @@ export async function setIntegrationCredentials(
 ): Promise<IntegrationView> {
   const seal = await call.app.keyring.sealer(call.principal.tenantId);
   return changeIntegration(call, { id }, 'credentials_set', async (em, integration) => {
+    const changed = integration.clientId !== '' && integration.clientId !== credentials.clientId;
+    if (changed) await endGrants(em, integration);
     integration.clientId = credentials.clientId;
     await replaceSecrets(em, call, seal, integration, credentials);
     return { client_secrets: credentials.clientSecrets.length };
@@ -31,6 +34,15 @@ export function deleteIntegrationCredentials(call: Call, id: string): Promise<In
     await em.nativeDelete(IntegrationSecret, { tenantId: integration.tenantId, integrationId: id });
     return { client_secrets: 0 };
   });
+}
+
+/** What was granted to another client is of no use to this one. */
+async function endGrants(em: Em, { tenantId, id }: Integration): Promise<void> {
+  await em.nativeUpdate(
+    Connection,
+    { tenantId, integrationId: id, kind: 'oauth2', status: 'ACTIVE' },
+    { status: 'REAUTHORIZATION_REQUIRED', statusReason: 'client_changed' },
+  );
 }
 
 async function replaceSecrets(

@@ -5,6 +5,7 @@ import { credentialPlace } from '../../model/credential.ts';
 import { integrationSecretPlace } from '../../model/integration-secret.ts';
 import { revocationPlace } from '../../model/revocation.ts';
 import { secretPlace } from '../../model/secret.ts';
+import { tokenGenerationPlace } from '../../model/token-generation.ts';
 
 /** Where sealed values are kept. */
 export type SealedColumn = {
@@ -24,5 +25,6 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
   { table: 'connection', column: 'webhook_signature_secret', id: 'id', generation: '0', place: webhookSecretPlace },
   { table: 'integration_secret', column: 'value', id: 'id', generation: '0', place: integrationSecretPlace },
   { table: 'app_authorization', column: 'sealed', id: 'id', generation: '0', place: authorizationPlace },
+  { table: 'token_generation', column: 'sealed', id: 'attempt_id', generation: '0', place: tokenGenerationPlace },
   { table: 'revocation', column: 'sealed', id: 'id', generation: '0', place: revocationPlace },
 ];

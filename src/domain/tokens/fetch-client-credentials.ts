@@ -4,6 +4,7 @@ import type { OAuthClient } from '../../oauth/client.ts';
 import { clientCredentials } from '../../oauth/client-credentials.ts';
 import type { ClientAuthentication } from '../../oauth/definition.ts';
 import { OAuthError } from '../../oauth/oauth-error.ts';
+import { refusesClient } from '../../oauth/refuses-client.ts';
 import type { TokenSet } from '../../oauth/token-set.ts';
 import { systemCall } from '../access/principal.ts';
 import type { App, Call, FetchedToken, ReadyCredential } from '../call.ts';
@@ -17,7 +18,11 @@ const EARLY_MS = 30_000;
 const DEFAULT_LIFE_S = 300;
 
 /** A token for a client itself, kept in this process until 30 s before it expires. Fails with INTEGRATION_MISCONFIGURED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, AUTHORIZATION_FAILED, ADDRESS_FORBIDDEN. */
-export async function fetchClientCredentials({ app }: Call, credential: ReadyCredential): Promise<ReadyCredential> {
+export async function fetchClientCredentials(
+  { app }: Call,
+  credential: ReadyCredential,
+  minLeftMs: number,
+): Promise<ReadyCredential> {
   const { tenantId, integrationId, fields } = credential;
   const client = await clientOf(app, credential);
   const request = {
@@ -28,14 +33,14 @@ export async function fetchClientCredentials({ app }: Call, credential: ReadyCre
   const { tokenUrl } = client.definition;
   const key = JSON.stringify([tenantId, tokenUrl, client.clientId, hashOf(client), request]);
   try {
-    const token = await app.fetchedTokens.get(key, async () =>
+    const token = await app.fetchedTokens.get(key, minLeftMs, async () =>
       fetched(app, await clientCredentials(client, request), request.scopes),
     );
     const { scopes, expireTime, lifetimeS } = token;
     const secrets = { access_token: token.token };
     return { ...credential, kind: 'oauth2', fields: { scopes }, secrets, expireTime, lifetimeS };
   } catch (error) {
-    if (integrationId && error instanceof OAuthError && error.failure === 'misconfigured')
+    if (integrationId && error instanceof OAuthError && refusesClient(error))
       await noteClientError(systemCall(app, tenantId), integrationId, error.code);
     throw oauthFailure(error, integrationId);
   }

@@ -13,11 +13,11 @@ const DEFAULT_LIFE_S = 3600;
  * A token that a login request answers, kept in this process until it expires.
  * Fails with INTEGRATION_MISCONFIGURED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, AUTHORIZATION_FAILED, ADDRESS_FORBIDDEN.
  */
-export async function fetchLogin(app: App, credential: ReadyCredential): Promise<ReadyCredential> {
+export async function fetchLogin(app: App, credential: ReadyCredential, minLeftMs: number): Promise<ReadyCredential> {
   const { tenantId, connectionId, fields, secrets } = credential;
   const key = JSON.stringify(['login', tenantId, connectionId, hash('sha256', JSON.stringify([fields, secrets]))]);
   try {
-    const { token, expireTime, lifetimeS } = await app.fetchedTokens.get(key, () => logIn(app, credential));
+    const { token, expireTime, lifetimeS } = await app.fetchedTokens.get(key, minLeftMs, () => logIn(app, credential));
     const name = String(fields.header || 'Authorization');
     const prefix = String(fields.prefix || (fields.header ? '' : 'Bearer '));
     const header = { location: 'header', name, prefix };
@@ -34,7 +34,7 @@ async function logIn(app: App, credential: ReadyCredential): Promise<FetchedToke
     method: 'POST',
     headers: {
       accept: 'application/json',
-      ...(fields.headers as Record<string, string> | undefined),
+      ...headersOf(credential),
       'content-type': form ? 'application/x-www-form-urlencoded' : 'application/json',
     },
     body: bodyOf(credential, form),
@@ -52,8 +52,16 @@ async function logIn(app: App, credential: ReadyCredential): Promise<FetchedToke
   return { token, scopes: [], expireTime: new Date(end), lifetimeS: lifeS, until };
 }
 
+const HEADER = 'header ';
+
+function headersOf({ secrets }: ReadyCredential): Record<string, string> {
+  const headers = Object.entries(secrets).filter(([name]) => name.startsWith(HEADER));
+  return Object.fromEntries(headers.map(([name, value]) => [name.slice(HEADER.length), value]));
+}
+
 /** The template with each secret put in, escaped for the body's format; without a template, all of them. */
-function bodyOf({ fields, secrets }: ReadyCredential, form: boolean): string {
+function bodyOf({ fields, secrets: all }: ReadyCredential, form: boolean): string {
+  const secrets = Object.fromEntries(Object.entries(all).filter(([name]) => !name.startsWith(HEADER)));
   const template = String(fields.body_template ?? '');
   if (!template) return form ? new URLSearchParams(secrets).toString() : JSON.stringify(secrets);
   return template.replace(/\{([a-zA-Z0-9_]+)\}/g, (whole, name: string) => {

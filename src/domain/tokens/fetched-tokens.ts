@@ -13,9 +13,10 @@ export class FetchedTokenCache implements FetchedTokens {
     this.#entries = new LRUCache({ max: maxEntries });
   }
 
-  async get(key: string, fetch: () => Promise<FetchedToken>): Promise<FetchedToken> {
+  async get(key: string, minLeftMs: number, fetch: () => Promise<FetchedToken>): Promise<FetchedToken> {
     const known = this.#entries.get(key);
-    if (known && this.#clock.now() < known.until) return known;
+    const now = this.#clock.now();
+    if (known && now < known.until && known.expireTime.getTime() - now >= minLeftMs) return known;
     const underWay = this.#fetching.get(key);
     if (underWay) return underWay;
     const fetching = fetch();

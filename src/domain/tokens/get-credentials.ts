@@ -8,6 +8,7 @@ import { connectionNotFound, refuseUnlessAllowed } from '../connections/visibili
 import { fetchClientCredentials } from './fetch-client-credentials.ts';
 import { fetchLogin } from './fetch-login.ts';
 import { lifetimeTooShort, refuseUnlessUsable } from './refuse-unless-usable.ts';
+import { renewIfDue } from './renew-if-due.ts';
 
 /**
  * Answers a connection's credential, open. What it answers is shared: it must not be changed. Only a `minValidForMs` that is given can be refused as too long.
@@ -46,7 +47,11 @@ function handOut(
   if (!credential) throw connectionNotFound(connectionId);
   refuseUnlessAllowed(principal, 'credential:read', connectionId, credential);
   refuseUnlessUsable(app, credential, minValidForMs);
-  const fetching = fetchToken(call, credential);
+  const renewing = renewIfDue(call, credential, minValidForMs, () =>
+    load(call, `${principal.tenantId} ${connectionId}`, connectionId),
+  );
+  if (renewing) return renewing.then((fresh) => recordedHandOut(call, fresh));
+  const fetching = fetchToken(call, credential, minValidForMs ?? 0);
   if (fetching) return fetching.then((token) => recordedHandOut(call, longEnough(call, token, minValidForMs)));
   return recordedHandOut(call, credential);
 }
@@ -62,9 +67,9 @@ function recordedHandOut(call: Call, credential: ReadyCredential): ReadyCredenti
 }
 
 /** For the kinds whose token is fetched when it is used. */
-function fetchToken(call: Call, credential: ReadyCredential): Promise<ReadyCredential> | null {
-  if (credential.kind === 'client_credentials') return fetchClientCredentials(call, credential);
-  return credential.kind === 'login' ? fetchLogin(call.app, credential) : null;
+function fetchToken(call: Call, credential: ReadyCredential, minLeftMs: number): Promise<ReadyCredential> | null {
+  if (credential.kind === 'client_credentials') return fetchClientCredentials(call, credential, minLeftMs);
+  return credential.kind === 'login' ? fetchLogin(call.app, credential, minLeftMs) : null;
 }
 
 function longEnough({ app }: Call, token: ReadyCredential, minValidForMs: number | null): ReadyCredential {

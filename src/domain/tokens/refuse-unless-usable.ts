@@ -14,7 +14,8 @@ export function refuseUnlessUsable(app: App, credential: ReadyCredential, minVal
   if (missing[0])
     throw new LatchkeyError('SECRET_MISSING', { metadata: { name: missing[0].name, field: missing[0].field } });
   refuseMissingScopes(app, credential);
-  if (!expireTime) return;
+  // What can be renewed does not end by its time.
+  if (!expireTime || isRefreshable(credential)) return;
   const leftMs = expireTime.getTime() - app.clock.now();
   if (leftMs <= 0 && kind === 'oauth2') throw reauthorizationRequired(app, credential, 'expired');
   if (leftMs <= 0) {
@@ -22,6 +23,11 @@ export function refuseUnlessUsable(app: App, credential: ReadyCredential, minVal
     throw new LatchkeyError('CREDENTIAL_EXPIRED', { metadata });
   }
   if (minValidForMs !== null && leftMs < minValidForMs) throw lifetimeTooShort(connectionId, leftMs);
+}
+
+/** Whether its tokens can be renewed without a person. */
+export function isRefreshable({ kind, fields, integrationId }: ReadyCredential): boolean {
+  return kind === 'oauth2' && fields.refreshable === true && integrationId !== null;
 }
 
 /** A token that lives, but not for as long as was asked. */

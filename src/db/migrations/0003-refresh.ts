@@ -1,0 +1,221 @@
+import { Migration } from '@mikro-orm/migrations';
+import { ownedByRouter, tenantPolicy } from './tenant-policy.ts';
+
+const TABLES = `
+alter table latchkey.credential
+  add column granted_generation integer not null default 1,
+  add column lease_owner text not null default '',
+  add column lease_until timestamptz,
+  add column lease_epoch integer not null default 0,
+  add column attempt_id text not null default '',
+  add column attempt_time timestamptz,
+  add column refresh_not_before timestamptz,
+  add column refresh_due timestamptz,
+  add column keepalive_due timestamptz,
+  add column refresh_time timestamptz,
+  add column failure_class text not null default '',
+  add column failure_code text not null default '',
+  add column failure_count integer not null default 0,
+  add column failing_since timestamptz;
+create index credential_refresh_due on latchkey.credential (refresh_due) where refresh_due is not null;
+create index credential_keepalive_due on latchkey.credential (keepalive_due) where keepalive_due is not null;
+create index credential_unresolved on latchkey.credential (lease_until) where attempt_id <> '';
+
+alter table latchkey.app_authorization add column claims_default boolean not null default false;
+
+create table latchkey.token_generation (
+  tenant_id text not null references latchkey.tenant,
+  attempt_id text not null,
+  connection_id text collate "C" not null,
+  generation integer not null,
+  epoch integer not null,
+  sealed bytea not null,
+  state text not null,
+  create_time timestamptz not null default clock_timestamp(),
+  primary key (tenant_id, attempt_id),
+  foreign key (tenant_id, connection_id) references latchkey.connection (tenant_id, id) on delete cascade
+);
+create index token_generation_by_connection on latchkey.token_generation (tenant_id, connection_id, create_time);
+comment on table latchkey.token_generation is 'Tokens that refreshes yielded. A candidate came after its lease was lost: never thrown away, never put over a newer one.';
+`;
+
+/**
+ * The steps of a refresh that touch the database, each one round trip (refresh.md). Leases are by the clock of the database alone.
+ */
+const FUNCTIONS = `
+create function latchkey.claim_refresh(p_tenant text, p_connection text, p_generation integer, p_owner text, p_attempt text, p_lease_ms integer, p_force boolean)
+returns table (epoch integer, sealed bytea, fields jsonb, unresolved boolean, failure_count integer) language plpgsql as $$
+begin
+  perform latchkey.enter(p_tenant);
+  return query
+    with free as (
+      select k.connection_id, k.attempt_id from latchkey.credential k join latchkey.connection c on c.tenant_id = k.tenant_id and c.id = k.connection_id
+       where k.tenant_id = p_tenant and k.connection_id = p_connection and k.generation = p_generation and c.status = 'ACTIVE'
+         and (k.lease_until is null or k.lease_until < clock_timestamp())
+         and (p_force or k.refresh_not_before is null or k.refresh_not_before <= clock_timestamp())
+       for update of k)
+    update latchkey.credential k
+       set lease_owner = p_owner, lease_until = clock_timestamp() + p_lease_ms * interval '1 ms', lease_epoch = k.lease_epoch + 1,
+           attempt_id = p_attempt, attempt_time = clock_timestamp()
+      from free where k.tenant_id = p_tenant and k.connection_id = free.connection_id
+    returning k.lease_epoch, k.sealed, k.fields, free.attempt_id <> '' or k.failure_class = 'unresolved', k.failure_count;
+end $$;
+
+create function latchkey.release_refresh(p_tenant text, p_connection text, p_epoch integer) returns void language plpgsql as $$
+begin
+  perform latchkey.enter(p_tenant);
+  update latchkey.credential set lease_until = null, lease_owner = '', attempt_id = '', attempt_time = null
+   where tenant_id = p_tenant and connection_id = p_connection and lease_epoch = p_epoch;
+end $$;
+
+create function latchkey.commit_refresh(p_tenant text, p_connection text, p_epoch integer, p_generation integer, p_attempt text, p_token json, p_sealed bytea, p_kept bytea, p_audit json, p_event json)
+returns text language plpgsql as $$
+declare
+  v_granted integer;
+  v_status text;
+  v_outcome text := 'committed';
+begin
+  perform latchkey.enter(p_tenant);
+  -- The commit before may have been acknowledged to nobody: the attempt tells.
+  if exists (select from latchkey.token_generation t where t.tenant_id = p_tenant and t.attempt_id = p_attempt) then
+    return 'already';
+  end if;
+  select k.granted_generation, c.status into v_granted, v_status
+    from latchkey.connection c left join latchkey.credential k on k.tenant_id = c.tenant_id and k.connection_id = c.id
+   where c.tenant_id = p_tenant and c.id = p_connection for update of c;
+  if v_status is null or v_status = 'REVOKED' then
+    return 'gone';
+  end if;
+  update latchkey.credential k
+     set generation = k.generation + 1, sealed = p_sealed, fields = (p_token ->> 'fields')::jsonb,
+         expire_time = (p_token ->> 'expireTime')::timestamptz, refresh_expire_time = (p_token ->> 'refreshExpireTime')::timestamptz,
+         lifetime_s = (p_token ->> 'lifetimeS')::integer, refresh_due = (p_token ->> 'refreshDue')::timestamptz,
+         keepalive_due = (p_token ->> 'keepaliveDue')::timestamptz, refresh_time = clock_timestamp(),
+         lease_until = null, lease_owner = '', attempt_id = '', attempt_time = null, refresh_not_before = null,
+         failure_class = '', failure_code = '', failure_count = 0, failing_since = null
+   where k.tenant_id = p_tenant and k.connection_id = p_connection and k.lease_epoch = p_epoch and k.generation = p_generation;
+  if not found then
+    v_outcome := case when v_granted > p_generation then 'superseded' else 'candidate' end;
+  else
+    update latchkey.token_generation t set state = 'superseded' where t.tenant_id = p_tenant and t.connection_id = p_connection and t.state in ('active', 'candidate');
+    update latchkey.connection c
+       set granted_scopes = (p_token ->> 'grantedScopes')::jsonb, missing_scopes = (p_token ->> 'missingScopes')::jsonb, status = 'ACTIVE', status_reason = ''
+     where c.tenant_id = p_tenant and c.id = p_connection;
+    update latchkey.integration i set last_error = '', last_error_time = null
+      from latchkey.connection c where c.tenant_id = p_tenant and c.id = p_connection and i.tenant_id = p_tenant and i.id = c.integration_id and i.last_error <> '';
+  end if;
+  insert into latchkey.token_generation (tenant_id, attempt_id, connection_id, generation, epoch, sealed, state)
+    values (p_tenant, p_attempt, p_connection, p_generation + 1, p_epoch, p_kept, case v_outcome when 'committed' then 'active' else v_outcome end);
+  perform latchkey.record_refresh(p_tenant, p_connection, p_audit, p_event, v_outcome);
+  return v_outcome;
+end $$;
+
+create function latchkey.record_refresh(p_tenant text, p_connection text, p_audit json, p_event json, p_outcome text) returns void language plpgsql as $$
+begin
+  insert into latchkey.audit_entry (tenant_id, id, actor_kind, actor_id, on_behalf_of, action, resource_type, resource_id, after, request_id, address, create_time)
+    values (p_tenant, p_audit ->> 'id', 'system', '', '', p_audit ->> 'action', 'connection', p_connection, ((p_audit -> 'after')::jsonb || jsonb_build_object('outcome', p_outcome)), '', '', now());
+  insert into latchkey.outbox (tenant_id, id, type, aggregate_type, aggregate_id, generation, payload, create_time)
+    values (p_tenant, p_event ->> 'id', p_event ->> 'type', 'connection', p_connection, (p_event ->> 'generation')::integer, ((p_event -> 'payload')::jsonb || jsonb_build_object('outcome', p_outcome)), now());
+  perform pg_notify('latchkey_changed', 'connection ' || p_tenant || ' ' || p_connection);
+end $$;
+
+create function latchkey.fail_refresh(p_tenant text, p_connection text, p_epoch integer, p_generation integer, p_failure json, p_audit json, p_event json)
+returns boolean language plpgsql as $$
+begin
+  perform latchkey.enter(p_tenant);
+  perform from latchkey.connection c where c.tenant_id = p_tenant and c.id = p_connection for update;
+  update latchkey.credential k
+     set lease_until = null, lease_owner = '', attempt_id = '', attempt_time = null, failure_class = p_failure ->> 'class', failure_code = p_failure ->> 'code',
+         failure_count = k.failure_count + 1, failing_since = coalesce(k.failing_since, clock_timestamp()),
+         refresh_not_before = clock_timestamp() + (p_failure ->> 'pauseMs')::integer * interval '1 ms',
+         refresh_due = case when (p_failure ->> 'status') = '' then clock_timestamp() + (p_failure ->> 'pauseMs')::integer * interval '1 ms' end,
+         keepalive_due = case when (p_failure ->> 'status') = '' then k.keepalive_due end
+   where k.tenant_id = p_tenant and k.connection_id = p_connection and k.lease_epoch = p_epoch and k.generation = p_generation;
+  if not found then
+    return false;
+  end if;
+  if (p_failure ->> 'status') <> '' then
+    update latchkey.connection c set status = p_failure ->> 'status', status_reason = p_failure ->> 'reason', version = c.version + 1, update_time = now()
+     where c.tenant_id = p_tenant and c.id = p_connection and c.status = 'ACTIVE';
+  end if;
+  perform latchkey.record_refresh(p_tenant, p_connection, p_audit, p_event, p_failure ->> 'class');
+  return true;
+end $$;
+
+create function latchkey.postpone_refresh(p_tenant text, p_connection text, p_ms integer) returns void language plpgsql as $$
+begin
+  perform latchkey.enter(p_tenant);
+  update latchkey.credential k
+     set refresh_due = case when k.refresh_due is not null then clock_timestamp() + p_ms * interval '1 ms' end,
+         keepalive_due = case when k.keepalive_due is not null then greatest(k.keepalive_due, clock_timestamp() + p_ms * interval '1 ms') end
+   where k.tenant_id = p_tenant and k.connection_id = p_connection;
+end $$;
+
+create function latchkey.read_refresh(p_tenant text, p_connection text)
+returns table (generation integer, status text, leased boolean, unresolved boolean, paused_ms integer, failure_class text, failure_code text, candidate bytea, candidate_attempt text) language plpgsql as $$
+begin
+  perform latchkey.enter(p_tenant);
+  return query select k.generation, c.status, coalesce(k.lease_until >= clock_timestamp(), false), k.attempt_id <> '',
+      greatest(0, extract(epoch from k.refresh_not_before - clock_timestamp()) * 1000)::integer, k.failure_class, k.failure_code, t.sealed, t.attempt_id
+    from latchkey.connection c
+    join latchkey.credential k on k.tenant_id = c.tenant_id and k.connection_id = c.id
+    left join lateral (select g.sealed, g.attempt_id from latchkey.token_generation g where g.tenant_id = p_tenant and g.connection_id = p_connection and g.state = 'candidate' order by g.create_time desc limit 1) t on true
+    where c.tenant_id = p_tenant and c.id = p_connection;
+end $$;
+
+create function latchkey.purge_token_generations(p_tenant text, p_connection text) returns void language plpgsql as $$
+begin
+  perform latchkey.enter(p_tenant);
+  delete from latchkey.token_generation where tenant_id = p_tenant and connection_id = p_connection and state <> 'active' and create_time < clock_timestamp() - interval '1 day';
+end $$;
+
+create function latchkey.route_due_refreshes(p_limit integer)
+returns table (tenant_id text, connection_id text, unresolved boolean, lag_ms double precision) language sql stable security definer set search_path = '' as $$
+  (select k.tenant_id, k.connection_id, true, extract(epoch from clock_timestamp() - k.lease_until) * 1000
+     from latchkey.credential k where k.attempt_id <> '' and k.lease_until < clock_timestamp() order by k.lease_until limit p_limit)
+  union all
+  (select k.tenant_id, k.connection_id, false, extract(epoch from clock_timestamp() - k.refresh_due) * 1000
+     from latchkey.credential k join latchkey.connection c on c.tenant_id = k.tenant_id and c.id = k.connection_id
+    where k.refresh_due <= clock_timestamp() and k.attempt_id = '' and c.status = 'ACTIVE' and c.last_used_at > clock_timestamp() - interval '1 day'
+    order by k.refresh_due limit p_limit)
+  union all
+  (select k.tenant_id, k.connection_id, false, extract(epoch from clock_timestamp() - k.keepalive_due) * 1000
+     from latchkey.credential k join latchkey.connection c on c.tenant_id = k.tenant_id and c.id = k.connection_id
+    where k.keepalive_due <= clock_timestamp() and k.attempt_id = '' and c.status = 'ACTIVE'
+      and (k.refresh_not_before is null or k.refresh_not_before <= clock_timestamp())
+    order by k.keepalive_due limit p_limit)
+$$;
+`;
+
+const ROUTING_FUNCTIONS = ['route_due_refreshes(integer)'];
+const OURS = [
+  'claim_refresh(text, text, integer, text, text, integer, boolean)',
+  'release_refresh(text, text, integer)',
+  'commit_refresh(text, text, integer, integer, text, json, bytea, bytea, json, json)',
+  'record_refresh(text, text, json, json, text)',
+  'fail_refresh(text, text, integer, integer, json, json, json)',
+  'postpone_refresh(text, text, integer)',
+  'read_refresh(text, text)',
+  'purge_token_generations(text, text)',
+];
+const ALL = [...OURS, ...ROUTING_FUNCTIONS].map((signature) => `latchkey.${signature}`).join(', ');
+
+const GRANTS = `
+grant select, insert, update, delete on latchkey.token_generation to latchkey_service;
+revoke execute on function ${ALL} from public;
+grant execute on function ${ALL} to latchkey_service;
+grant select (tenant_id, connection_id, attempt_id, lease_until, refresh_due, keepalive_due, refresh_not_before) on latchkey.credential to latchkey_router;
+grant select (tenant_id, id, status, last_used_at) on latchkey.connection to latchkey_router;
+create policy routing on latchkey.credential for select to latchkey_router using (true);
+create policy routing on latchkey.connection for select to latchkey_router using (true);
+${ownedByRouter(ROUTING_FUNCTIONS)}
+`;
+
+/** Leases, attempts and generations of tokens: what refreshing exactly once needs. */
+export class Migration0003Refresh extends Migration {
+  override name = '0003-refresh';
+
+  override up(): void {
+    for (const sql of [TABLES, FUNCTIONS, tenantPolicy('token_generation'), GRANTS]) this.addSql(sql);
+  }
+}

@@ -1,0 +1,97 @@
+import { newId } from '../../base/id.ts';
+import { isDatabaseUnavailable } from '../../db/errors.ts';
+import { hot } from '../../db/hot.ts';
+import { credentialPlace } from '../../model/credential.ts';
+import { tokenGenerationPlace } from '../../model/token-generation.ts';
+import type { TokenSet } from '../../oauth/token-set.ts';
+import type { App, ReadyCredential } from '../call.ts';
+import type { OAuthSetup } from '../integrations/oauth-setup.ts';
+import { dueTimes } from './due-times.ts';
+import { failpoint } from './failpoints.ts';
+import type { Lease } from './refresh.ts';
+import { refreshedScopes } from './refreshed-scopes.ts';
+import { revokeLateGrant } from './revoke-late-grant.ts';
+
+type CommitOutcome = 'committed' | 'already' | 'candidate' | 'superseded' | 'gone';
+
+/** For how long tokens in hand are held while the database does not answer (refresh.md, step 5). */
+const HOLD_MS = 60_000;
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 2_000;
+
+/**
+ * Stores what a refresh yielded, first of all and in one statement. Tried again while the database does not answer: the attempt's id tells whether the
+ * one before went through. Late tokens are kept as a candidate; those of a connection that is gone are revoked.
+ */
+export async function commitRefresh(
+  app: App,
+  credential: ReadyCredential,
+  setup: OAuthSetup,
+  lease: Lease,
+  tokens: TokenSet,
+): Promise<void> {
+  const { tenantId, connectionId } = credential;
+  const receivedAt = performance.now();
+  const values = await statementValues(app, credential, setup, lease, tokens);
+  failpoint(app.config.refresh.failpoints, 'before_commit');
+  const outcome = await holding(app, () => hot<{ outcome: CommitOutcome }>(app.commitPool, 'commitRefresh', values));
+  failpoint(app.config.refresh.failpoints, 'committed');
+  app.metrics.lossWindow.observe((performance.now() - receivedAt) / 1000);
+  app.metrics.refreshes.inc({ provider: credential.provider, outcome });
+  app.forget({ kind: 'connection', tenantId, id: connectionId });
+  if (tokens.refreshTokenEmpty)
+    app.log.warn({ connectionId }, 'a provider answered an empty refresh token; the one before is kept');
+  if (outcome === 'gone') await revokeLateGrant(app, credential, setup, tokens);
+}
+
+function holding(app: App, commit: () => Promise<{ outcome: CommitOutcome }[]>): Promise<CommitOutcome> {
+  const since = performance.now();
+  return app.refreshes.hold(async () => {
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+      try {
+        const [row] = await commit();
+        return row!.outcome;
+      } catch (error) {
+        if (!isDatabaseUnavailable(error) || performance.now() - since > HOLD_MS) throw error;
+        app.log.warn({ err: error }, 'refreshed tokens wait for the database');
+        await new Promise((done) => setTimeout(done, pauseMs));
+      }
+    }
+  });
+}
+
+async function statementValues(
+  app: App,
+  { tenantId, connectionId, generation, provider }: ReadyCredential,
+  setup: OAuthSetup,
+  lease: Lease,
+  tokens: TokenSet,
+): Promise<unknown[]> {
+  const seal = await app.keyring.sealer(tenantId);
+  const now = app.clock.now();
+  const after = (seconds: number | null) => (seconds === null ? null : new Date(now + seconds * 1000));
+  const { granted, missing } = refreshedScopes(lease.fields, setup, tokens);
+  const secrets: Record<string, string> = { ...lease.secrets, access_token: tokens.accessToken };
+  if (tokens.refreshToken) secrets.refresh_token = tokens.refreshToken;
+  for (const { name, accessToken, refreshToken } of tokens.further) {
+    secrets[`further.${name}.access_token`] = accessToken;
+    if (refreshToken) secrets[`further.${name}.refresh_token`] = refreshToken;
+  }
+  const expireTime = after(tokens.expiresInS);
+  const token = {
+    fields: { ...lease.fields, scopes: granted },
+    ...{ expireTime, lifetimeS: tokens.expiresInS, refreshExpireTime: after(tokens.refreshExpiresInS) },
+    ...dueTimes(setup.client, connectionId, tokens, now),
+    ...{ grantedScopes: granted, missingScopes: missing },
+  };
+  const plaintext = Buffer.from(JSON.stringify(secrets));
+  const sealed = seal(credentialPlace(tenantId, connectionId, generation + 1), plaintext);
+  const kept = seal(tokenGenerationPlace(tenantId, lease.attemptId), plaintext);
+  plaintext.fill(0);
+  const said = { provider, generation: generation + 1, expire_time: expireTime, scopes: granted };
+  return [
+    ...[tenantId, connectionId, lease.epoch, generation, lease.attemptId, JSON.stringify(token), sealed, kept],
+    JSON.stringify({ id: newId('aud', now), action: 'connection_refreshed', after: said }),
+    JSON.stringify({ id: newId('evt', now), type: 'connection.refreshed', generation: generation + 1, payload: said }),
+  ];
+}

@@ -1,0 +1,41 @@
+import { newId } from '../../base/id.ts';
+import { hot } from '../../db/hot.ts';
+import type { OAuthError } from '../../oauth/oauth-error.ts';
+import type { App, ReadyCredential } from '../call.ts';
+import { judgeAnswer, pauseMs, type Verdict } from './judge-answer.ts';
+import type { Lease } from './refresh.ts';
+
+/** What a dead grant is called where an attempt before may have used its token up unseen. */
+const OUTCOME_UNKNOWN = 'refresh_outcome_unknown';
+
+/** Writes down that a refresh failed, ends its lease and says when to try again, in one statement. A verdict on a generation that has moved has no effect. */
+export async function failRefresh(
+  app: App,
+  credential: ReadyCredential,
+  lease: Lease,
+  error: OAuthError,
+): Promise<Verdict> {
+  const { tenantId, connectionId, generation, provider } = credential;
+  const verdict = judgeAnswer(error.failure, lease.afterUnresolved);
+  const dead = verdict === 'reauthorize' || verdict === 'reauthorize_unknown';
+  const reason = verdict === 'reauthorize_unknown' ? OUTCOME_UNKNOWN : error.code;
+  const pause = pauseMs(verdict, lease.failures, error.retryAfterMs, Math.random());
+  const failure = {
+    // Stays until a refresh succeeds: an answer after it says nothing of what became of the token.
+    class: lease.afterUnresolved ? 'unresolved' : verdict,
+    ...{ code: error.code, pauseMs: pause },
+    ...{ status: dead ? 'REAUTHORIZATION_REQUIRED' : '', reason },
+  };
+  const said = { provider, provider_error: error.code, reason, next_attempt_in_ms: dead ? null : pause };
+  const now = app.clock.now();
+  const type = dead ? 'connection.reauthorization_required' : 'connection.refresh_failed';
+  await hot(app.pool, 'failRefresh', [
+    ...[tenantId, connectionId, lease.epoch, generation, JSON.stringify(failure)],
+    JSON.stringify({ id: newId('aud', now), action: 'connection_refresh_failed', after: said }),
+    JSON.stringify({ id: newId('evt', now), type, generation, payload: said }),
+  ]);
+  app.metrics.refreshes.inc({ provider, outcome: verdict });
+  app.log.warn({ err: error, connectionId, verdict, reason }, 'a refresh failed');
+  app.forget({ kind: 'connection', tenantId, id: connectionId });
+  return verdict;
+}

@@ -1,0 +1,215 @@
+import { LatchkeyError } from '../../base/error.ts';
+import { newId } from '../../base/id.ts';
+import { hot } from '../../db/hot.ts';
+import { credentialPlace } from '../../model/credential.ts';
+import type { JsonObject } from '../../model/json.ts';
+import type { OAuthClient } from '../../oauth/client.ts';
+import { OAuthError } from '../../oauth/oauth-error.ts';
+import { refreshToken } from '../../oauth/refresh-token.ts';
+import { refusesClient } from '../../oauth/refuses-client.ts';
+import type { TokenSet } from '../../oauth/token-set.ts';
+import { systemCall } from '../access/principal.ts';
+import type { App, ReadyCredential, RefreshOutcome } from '../call.ts';
+import { noteClientError } from '../integrations/note-client-error.ts';
+import { oauthFailure } from '../integrations/oauth-failure.ts';
+import { loadOAuthSetupOf, type OAuthSetup } from '../integrations/oauth-setup.ts';
+import { commitRefresh } from './commit-refresh.ts';
+import { failRefresh } from './fail-refresh.ts';
+import { failpoint } from './failpoints.ts';
+import { type RefreshState, readRefreshState, waitForRefresh } from './wait-for-refresh.ts';
+
+/** A lease that this process holds: what its attempt is sent and stored under. */
+export type Lease = {
+  epoch: number;
+  attemptId: string;
+  /** Monotonic, taken before the claim: the lease ends this much after at the earliest. */
+  claimedAt: number;
+  wallAt: number;
+  fields: JsonObject;
+  secrets: Record<string, string>;
+  /** Another attempt with this refresh token was begun, and nobody knows how it ended. */
+  afterUnresolved: boolean;
+  /** How many attempts failed since the last success. */
+  failures: number;
+};
+
+type ClaimRow = { epoch: number; sealed: Buffer; fields: JsonObject; unresolved: boolean; failure_count: number };
+
+/**
+ * Renews a connection's tokens, exactly once over all replicas (refresh.md). `force`: although a pause after a failure has not ended. `follow`: wait where
+ * another replica is at it.
+ */
+export function refresh(
+  app: App,
+  credential: ReadyCredential,
+  { force = false, follow = true }: { force?: boolean; follow?: boolean } = {},
+): Promise<RefreshOutcome> {
+  return app.refreshes.share(credential, () => attempt(app, credential, force, follow));
+}
+
+async function attempt(
+  app: App,
+  credential: ReadyCredential,
+  force: boolean,
+  follow: boolean,
+): Promise<RefreshOutcome> {
+  try {
+    // The setup of a disabled integration, too: its connections are kept fresh.
+    const setup = await loadOAuthSetupOf(app, credential.tenantId, credential.integrationId ?? '');
+    for (;;) {
+      const outcome = await app.refreshes.withPermit(() => lead(app, credential, setup, force));
+      if (outcome) return outcome;
+      if (!follow) return { kind: 'moved', refreshed: false };
+      const state = await waitForRefresh(app, credential);
+      const settled = settledBy(credential, state, force);
+      if (settled) return settled;
+    }
+  } catch (error) {
+    if (!(error instanceof LatchkeyError)) app.log.error({ err: error }, 'a refresh failed unexpectedly');
+    return { kind: 'failed', error: error instanceof Error ? error : new Error('unknown') };
+  }
+}
+
+/** What somebody else's attempt, or time, has made of it; null: the lease is free. */
+function settledBy(
+  { generation, connectionId }: ReadyCredential,
+  state: RefreshState | null,
+  force: boolean,
+): RefreshOutcome | null {
+  if (!state || state.generation !== generation || state.status !== 'ACTIVE')
+    return { kind: 'moved', refreshed: state !== null && state.generation !== generation };
+  if (state.pausedMs > 0 && !force) return { kind: 'failed', error: paused(connectionId, state) };
+  return null;
+}
+
+function paused(connectionId: string, { pausedMs, failureCode, failureClass }: RefreshState): LatchkeyError {
+  const reason = failureClass === 'misconfigured' ? 'INTEGRATION_MISCONFIGURED' : 'PROVIDER_UNAVAILABLE';
+  const metadata = { connection_id: connectionId, provider_error: failureCode };
+  return new LatchkeyError(reason, {
+    metadata,
+    ...(reason === 'PROVIDER_UNAVAILABLE' ? { retryAfterMs: pausedMs } : {}),
+  });
+}
+
+/** Takes the lease and refreshes; null where another has it. */
+async function lead(
+  app: App,
+  credential: ReadyCredential,
+  setup: OAuthSetup,
+  force: boolean,
+): Promise<RefreshOutcome | null> {
+  const lease = await claim(app, credential, force);
+  if (!lease) return settledBy(credential, await readRefreshState(app, credential), force);
+  failpoint(app.config.refresh.failpoints, 'claimed');
+  const token = lease.secrets.refresh_token;
+  if (!token) throw new Error('a credential without refresh token was claimed');
+  try {
+    const tokens = await send(app, setup.client, lease, token);
+    failpoint(app.config.refresh.failpoints, 'answered');
+    await commitRefresh(app, credential, setup, lease, tokens);
+    failpoint(app.config.refresh.failpoints, 'published');
+    return { kind: 'moved', refreshed: true };
+  } catch (error) {
+    return afterFailure(app, credential, setup, lease, error);
+  }
+}
+
+async function claim(app: App, credential: ReadyCredential, force: boolean): Promise<Lease | null> {
+  const { tenantId, connectionId, generation } = credential;
+  failpoint(app.config.refresh.failpoints, 'before_claim');
+  const [claimedAt, wallAt] = [performance.now(), Date.now()];
+  const attemptId = newId('att');
+  const { leaseMs } = app.config.refresh;
+  const values = [tenantId, connectionId, generation, app.replicaId, attemptId, leaseMs, force];
+  const [row] = await hot<ClaimRow>(app.pool, 'claimRefresh', values);
+  if (!row) return null;
+  const opened = await app.keyring.open(credentialPlace(tenantId, connectionId, generation), row.sealed);
+  const secrets = JSON.parse(opened.toString()) as Record<string, string>;
+  opened.fill(0);
+  const { epoch, fields, unresolved, failure_count: failures } = row;
+  return { epoch, attemptId, claimedAt, wallAt, fields, secrets, afterUnresolved: unresolved, failures };
+}
+
+/** Sends inside the lease alone; once more with the same token where nobody knows what became of the first. */
+async function send(app: App, client: OAuthClient, lease: Lease, token: string): Promise<TokenSet> {
+  const inside = insideLease(app, lease);
+  const leaving: OAuthClient = {
+    ...client,
+    fetch: (url, init) => {
+      failpoint(app.config.refresh.failpoints, 'before_send');
+      const { callMs } = app.config.refresh;
+      return app.egress.fetch(url, { ...init, fresh: true, timeoutMs: callMs, mayLeave: inside });
+    },
+  };
+  if (!inside())
+    throw new OAuthError('unavailable', 'the lease ended before the request left', { unanswered: 'not_sent' });
+  try {
+    return await refreshToken(leaving, token);
+  } catch (error) {
+    if (!(error instanceof OAuthError) || error.unanswered !== 'unknown' || !inside()) throw error;
+    lease.afterUnresolved = true;
+    return refreshToken(leaving, token);
+  }
+}
+
+/** Whether a call that leaves now ends before the lease does, by both clocks: one that was frozen sends nothing. */
+function insideLease(app: App, { claimedAt, wallAt }: Lease): () => boolean {
+  const { callMs, guardMs, leaseMs } = app.config.refresh;
+  return () => {
+    const monotonicMs = performance.now() - claimedAt;
+    const wallMs = Date.now() - wallAt;
+    return Math.max(monotonicMs, wallMs) + callMs + guardMs <= leaseMs && wallMs > -guardMs;
+  };
+}
+
+async function afterFailure(
+  app: App,
+  credential: ReadyCredential,
+  setup: OAuthSetup,
+  lease: Lease,
+  error: unknown,
+): Promise<RefreshOutcome> {
+  const { tenantId, connectionId } = credential;
+  if (!(error instanceof OAuthError)) throw error;
+  if (error.unanswered === 'not_sent' && !insideLease(app, lease)()) {
+    await hot(app.pool, 'releaseRefresh', [tenantId, connectionId, lease.epoch]);
+    return { kind: 'failed', error: asError(oauthFailure(error, setup.integration.id)) };
+  }
+  if (error.unanswered === 'unknown') lease.afterUnresolved = true;
+  // A token that a late answer brought is newer than the one that is refused.
+  const candidate = error.failure === 'grant_dead' ? await candidateOf(app, credential) : null;
+  if (candidate && insideLease(app, lease)()) {
+    try {
+      const tokens = await send(app, setup.client, lease, candidate);
+      await commitRefresh(app, credential, setup, lease, tokens);
+      return { kind: 'moved', refreshed: true };
+    } catch (second) {
+      if (!(second instanceof OAuthError)) throw second;
+      return afterRefusal(app, credential, setup, lease, second);
+    }
+  }
+  return afterRefusal(app, credential, setup, lease, error);
+}
+
+async function candidateOf(app: App, credential: ReadyCredential): Promise<string | null> {
+  const state = await readRefreshState(app, credential);
+  return state?.candidate ?? null;
+}
+
+async function afterRefusal(
+  app: App,
+  credential: ReadyCredential,
+  setup: OAuthSetup,
+  lease: Lease,
+  error: OAuthError,
+): Promise<RefreshOutcome> {
+  const verdict = await failRefresh(app, credential, lease, error);
+  if (refusesClient(error))
+    await noteClientError(systemCall(app, credential.tenantId), setup.integration.id, error.code);
+  if (verdict === 'reauthorize' || verdict === 'reauthorize_unknown') return { kind: 'moved', refreshed: false };
+  return { kind: 'failed', error: asError(oauthFailure(error, setup.integration.id)) };
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error('unknown');
+}

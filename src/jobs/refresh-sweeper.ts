@@ -1,0 +1,74 @@
+import { LatchkeyError } from '../base/error.ts';
+import { hot } from '../db/hot.ts';
+import type { App } from '../domain/call.ts';
+import { loadCredential } from '../domain/connections/load-credential.ts';
+import { refresh } from '../domain/tokens/refresh.ts';
+import { isRefreshable } from '../domain/tokens/refuse-unless-usable.ts';
+
+type Due = { tenant_id: string; connection_id: string; unresolved: boolean; lag_ms: number };
+
+const MOST_AT_ONCE = 200;
+/** What cannot be renewed for now is not looked at again for so long. */
+const POSTPONED_MS = 60_000;
+
+/**
+ * Renews tokens before anybody has to wait for them, on any number of replicas: first those whose attempt a dead replica left unresolved, then those of
+ * connections that were used within a day, then those whose refresh token would die unused (refresh.md, step 9).
+ */
+export class RefreshSweeper {
+  readonly #app: App;
+  #timer: NodeJS.Timeout | undefined;
+  #sweeping: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(app: App) {
+    this.#app = app;
+  }
+
+  start(): void {
+    this.#schedule();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#sweeping;
+  }
+
+  #schedule(): void {
+    if (this.#stopped) return;
+    // Replicas that started together do not sweep together.
+    const pauseMs = this.#app.config.refresh.sweepMs * (0.75 + Math.random() / 2);
+    this.#timer = setTimeout(() => {
+      this.#sweeping = this.#sweep()
+        .catch((error: unknown) => this.#app.log.warn({ err: error }, 'due refreshes were not looked for'))
+        .then(() => this.#schedule());
+    }, pauseMs);
+    this.#timer.unref();
+  }
+
+  async #sweep(): Promise<void> {
+    const due = await hot<Due>(this.#app.pool, 'routeDueRefreshes', [MOST_AT_ONCE]);
+    this.#app.metrics.sweepLag.set(Math.max(0, ...due.map((row) => row.lag_ms)) / 1000);
+    const unique = new Map(due.map((row) => [`${row.tenant_id} ${row.connection_id}`, row]));
+    await Promise.all([...unique.values()].map((row) => this.#renew(row)));
+  }
+
+  async #renew({ tenant_id: tenantId, connection_id: connectionId }: Due): Promise<void> {
+    const app = this.#app;
+    const credential = await loadCredential(app, tenantId, connectionId);
+    if (!credential) return;
+    const outcome = isRefreshable(credential) ? await refresh(app, credential, { follow: false }) : null;
+    if (outcome?.kind === 'moved') await hot(app.pool, 'purgeTokenGenerations', [tenantId, connectionId]);
+    else if (!outcome || !hasPause(outcome.error))
+      await hot(app.pool, 'postponeRefresh', [tenantId, connectionId, POSTPONED_MS]);
+  }
+}
+
+/** A provider's failure is written down with a pause; a set-up that is wrong has none. */
+function hasPause(error: Error): boolean {
+  return (
+    error instanceof LatchkeyError &&
+    (error.reason === 'PROVIDER_UNAVAILABLE' || error.reason === 'PROVIDER_RATE_LIMITED')
+  );
+}

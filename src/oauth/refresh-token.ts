@@ -1,0 +1,12 @@
+import { processRefreshTokenResponse, refreshTokenGrantRequest } from 'oauth4webapi';
+import type { OAuthClient } from './client.ts';
+import { requestToken } from './request-token.ts';
+import type { TokenSet } from './token-set.ts';
+
+/** New tokens for a refresh token (RFC 6749, section 6). Throws OAuthError. */
+export function refreshToken(client: OAuthClient, token: string): Promise<TokenSet> {
+  return requestToken(client, {
+    request: ({ server, client: own, auth, options }) => refreshTokenGrantRequest(server, own, auth, token, options),
+    process: ({ server, client: own }, response) => processRefreshTokenResponse(server, own, response),
+  });
+}

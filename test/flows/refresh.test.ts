@@ -1,0 +1,166 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
+import { callbackUris, connect, setUp } from '../harness/authorizations.ts';
+import { Browser } from '../harness/browser.ts';
+import { createTestDatabase, type TestDatabase } from '../harness/database.ts';
+import { failureOf } from '../harness/errors.ts';
+import { OAuthServer } from '../harness/oauth-server.ts';
+import { type Clients, newMasterKey, TestServer } from '../harness/server.ts';
+
+let database: TestDatabase;
+let servers: TestServer[];
+let oauth: OAuthServer;
+let tenant = '';
+let tenants = 0;
+let clients: Clients[];
+let connectionId: string;
+
+const NAME = 'strict';
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  const shared = { database, masterKey: newMasterKey(), env: { REFRESH_SWEEP_MS: '60000', PUBLIC_URL: '' } };
+  servers = [await TestServer.start(shared), await TestServer.start(shared)];
+  oauth = await OAuthServer.start({ redirectUris: servers.flatMap((server) => callbackUris(server, NAME)) });
+});
+afterAll(async () => {
+  for (const server of servers) await server.stop();
+  await oauth.stop();
+  await database.drop();
+});
+beforeEach(async () => {
+  tenant = `refresh-${++tenants}`;
+  oauth.down.clear();
+  oauth.forgetful = false;
+  const operator = servers.map((server) => server.operator());
+  await operator[0]!.access.createTenant({ tenantId: tenant, displayName: tenant });
+  clients = [await servers[0]!.as('admin', { tenant }), await servers[1]!.as('admin', { tenant })];
+  const integrationId = await setUp(clients[0]!, oauth.definition(NAME));
+  const started = await connect(clients[0]!, integrationId, 'mine', { scopes: ['offline_access'] });
+  connectionId = started.connectionId;
+  const page = await new Browser().goto(started.url);
+  expect(page.text).toContain('Your account is connected');
+  oauth.requests.clear();
+});
+
+/** As if so much of the token's life had passed. */
+async function age(leftS: number, lifetimeS = 600): Promise<void> {
+  await database.sql(
+    `update latchkey.credential set expire_time = now() + $2 * interval '1 s', lifetime_s = $3, refresh_due = now() where connection_id = $1`,
+    [connectionId, leftS, lifetimeS],
+  );
+  for (const server of servers) server.replica.app.forget({ kind: 'connection', tenantId: tenant, id: connectionId });
+}
+
+const accessToken = async (who: Clients) => {
+  const { headers, warning } = await who.connections.getCredentials({ connectionId });
+  return { token: headers[0]!.value, warning };
+};
+
+describe('A token that has expired', () => {
+  it('is renewed by one call to the provider for 1,000 callers', async () => {
+    const before = await accessToken(clients[0]!);
+    await age(-1);
+    const all = await Promise.all(Array.from({ length: 1_000 }, () => accessToken(clients[0]!)));
+    expect(new Set(all.map(({ token }) => token)).size).toBe(1);
+    expect(all[0]!.token).not.toBe(before.token);
+    expect(oauth.count('/token')).toBe(1);
+  });
+
+  it('is renewed by one call for callers of two replicas', async () => {
+    for (let round = 0; round < 10; round++) {
+      await age(-1);
+      oauth.requests.clear();
+      const all = await Promise.all(Array.from({ length: 200 }, (_, i) => accessToken(clients[i % 2]!)));
+      expect(new Set(all.map(({ token }) => token)).size).toBe(1);
+      expect(oauth.count('/token')).toBe(1);
+    }
+  });
+
+  it('is renewed again and again, each time with the newest refresh token', async () => {
+    const seen = new Set<string>();
+    for (let i = 0; i < 5; i++) {
+      await age(-1);
+      seen.add((await accessToken(clients[i % 2]!)).token);
+    }
+    expect(seen.size).toBe(5);
+    expect(oauth.count('/token')).toBe(5);
+    const [row] = await database.sql<{ count: string }>(
+      `select count(*) from latchkey.token_generation where connection_id = $1 and state = 'active'`,
+      [connectionId],
+    );
+    expect(row!.count).toBe('1');
+    const { entries } = await clients[0]!.audit.listAuditEntries({ pageSize: 100 });
+    expect(entries.filter(({ action }) => action === 'connection_refreshed')).toHaveLength(5);
+  });
+
+  it('is not to be had while the provider does not answer, and the connection stays', async () => {
+    await age(-1);
+    oauth.down.add('/token');
+    const failure = await failureOf(clients[0]!.connections.getCredentials({ connectionId }));
+    expect(failure).toMatchObject({ code: 'Unavailable', reason: 'PROVIDER_UNAVAILABLE' });
+    expect(failure.retryAfterMs).toBeGreaterThan(0);
+    const hits = oauth.count('/token');
+    await failureOf(clients[1]!.connections.getCredentials({ connectionId }));
+    expect(oauth.count('/token')).toBe(hits);
+    const status = await clients[0]!.connections.getConnectionStatus({ connectionId });
+    expect(status).toMatchObject({ status: ConnectionStatus.REFRESH_FAILING, providerError: 'http_503' });
+    expect(status.failingSince).toBeDefined();
+    oauth.down.clear();
+    const { refreshed } = await clients[0]!.connections.refreshConnection({ connectionId });
+    expect(refreshed).toBe(true);
+    expect((await clients[0]!.connections.getConnectionStatus({ connectionId })).status).toBe(ConnectionStatus.ACTIVE);
+  });
+
+  it('asks for a person where the grant is dead, and hits the provider once', async () => {
+    oauth.forgetful = true;
+    await age(-1);
+    const all = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => failureOf(clients[i % 2]!.connections.getCredentials({ connectionId }))),
+    );
+    expect(new Set(all.map(({ reason }) => reason))).toEqual(new Set(['REAUTHORIZATION_REQUIRED']));
+    expect(all[0]!.metadata.reconnect_url).toContain('/oauth/start?reconnect=');
+    expect(oauth.count('/token')).toBe(1);
+    expect((await clients[1]!.connections.getConnection({ connectionId })).connection?.status).toBe(
+      ConnectionStatus.REAUTHORIZATION_REQUIRED,
+    );
+  });
+});
+
+describe('A token that still works', () => {
+  it('is handed out at once and renewed behind', async () => {
+    const before = await accessToken(clients[0]!);
+    await age(100);
+    expect((await accessToken(clients[0]!)).token).toBe(before.token);
+    await expect.poll(async () => (await accessToken(clients[0]!)).token).not.toBe(before.token);
+    expect(oauth.count('/token')).toBe(1);
+  });
+
+  it('is handed out with a warning where renewing it fails', async () => {
+    const before = await accessToken(clients[0]!);
+    await age(30);
+    oauth.down.add('/token');
+    expect(await accessToken(clients[0]!)).toEqual({ token: before.token, warning: 'PROVIDER_UNAVAILABLE' });
+  });
+
+  it('is renewed for who asks for more of its life, and refused where none lives so long', async () => {
+    const before = await accessToken(clients[0]!);
+    await age(400);
+    const { headers } = await clients[0]!.connections.getCredentials({ connectionId, minValidFor: { seconds: 500n } });
+    expect(headers[0]!.value).not.toBe(before.token);
+    const failure = await failureOf(
+      clients[0]!.connections.getCredentials({ connectionId, minValidFor: { seconds: 5_000n } }),
+    );
+    expect(failure.reason).toBe('TOKEN_LIFETIME_TOO_SHORT');
+    expect(oauth.count('/token')).toBe(1);
+  });
+
+  it('is not renewed by force within 30 s of the last time', async () => {
+    const { refreshed } = await clients[0]!.connections.refreshConnection({ connectionId });
+    expect(refreshed).toBe(false);
+    expect(oauth.count('/token')).toBe(0);
+    await age(500);
+    expect((await clients[0]!.connections.refreshConnection({ connectionId })).refreshed).toBe(true);
+    expect(oauth.count('/token')).toBe(1);
+  });
+});
