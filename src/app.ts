@@ -25,6 +25,7 @@ import { RefreshesUnderWay } from './domain/tokens/refreshes.ts';
 import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { services as ourServices } from './handlers/index.ts';
+import { Housekeeper } from './jobs/housekeeper.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
 import { RefreshSweeper } from './jobs/refresh-sweeper.ts';
@@ -104,6 +105,9 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const sweeper = new RefreshSweeper(app);
   sweeper.start();
   opened.push(() => sweeper.stop());
+  const housekeeper = new Housekeeper(app);
+  housekeeper.start();
+  opened.push(() => housekeeper.stop());
   opened.push(() => drainServers({ grpc, http, pipeline, health, graceMs: config.shutdownGraceMs }));
   const firstAdminKey = await ensureOperatorKey(app);
   const grpcPort = await listenGrpc(grpc, config);

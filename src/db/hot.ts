@@ -19,6 +19,8 @@ const STATEMENTS = {
   purgeTokenGenerations: 'select latchkey.purge_token_generations($1, $2)',
   readRefresh: 'select * from latchkey.read_refresh($1, $2)',
   routeDueRefreshes: 'select * from latchkey.route_due_refreshes($1)',
+  routeEndedAuthorizations: 'select * from latchkey.route_ended_authorizations($1)',
+  routeSettledRevocations: 'select * from latchkey.route_settled_revocations($1)',
   routeApiKey: 'select * from latchkey.route_api_key($1)',
   readApiKey: 'select * from latchkey.read_api_key($1, $2)',
   routeTicket: 'select * from latchkey.route_authorization_ticket($1)',

@@ -65,7 +65,8 @@ export type Caches = {
 export type Refreshes = {
   /** The outcome of the refresh that is under way, or of the one that `run` begins. */
   share(credential: ReadyCredential, run: () => Promise<RefreshOutcome>): Promise<RefreshOutcome>;
-  withPermit<T>(work: () => Promise<T>): Promise<T>;
+  /** Runs with one of the permits, of which a client at a token endpoint gets a part. */
+  withPermit<T>(client: string, work: () => Promise<T>): Promise<T>;
   /** Obtains a grant and stores it: until then the process does not end. */
   hold<T>(obtaining: () => Promise<T>): Promise<T>;
 };

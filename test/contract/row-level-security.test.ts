@@ -54,7 +54,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(17);
+    expect(tables.length).toBe(18);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');
@@ -157,8 +157,10 @@ describe('Row-level security', () => {
         'api_key.hash',
         'api_key.id',
         'api_key.tenant_id',
+        'app_authorization.expire_time',
         'app_authorization.id',
         'app_authorization.state_hash',
+        'app_authorization.status',
         'app_authorization.tenant_id',
         'app_authorization.ticket_hash',
         'connection.id',
@@ -172,6 +174,9 @@ describe('Row-level security', () => {
         'credential.refresh_due',
         'credential.refresh_not_before',
         'credential.tenant_id',
+        'revocation.id',
+        'revocation.settle_time',
+        'revocation.tenant_id',
         'tenant.create_time',
         'tenant.display_name',
         'tenant.tenant_id',

@@ -36,6 +36,18 @@ create table latchkey.token_generation (
   foreign key (tenant_id, connection_id) references latchkey.connection (tenant_id, id) on delete cascade
 );
 create index token_generation_by_connection on latchkey.token_generation (tenant_id, connection_id, create_time);
+create table latchkey.circuit (
+  tenant_id text not null references latchkey.tenant,
+  integration_id text collate "C" not null,
+  failures integer not null,
+  open_until timestamptz not null,
+  probe_until timestamptz,
+  primary key (tenant_id, integration_id),
+  foreign key (tenant_id, integration_id) references latchkey.integration (tenant_id, id) on delete cascade
+);
+comment on table latchkey.circuit is 'Circuit breakers, one for each client at a token endpoint: after some failures in a row it is left alone for a while, then one call tries whether it is back.';
+create index app_authorization_by_expire_time on latchkey.app_authorization (expire_time);
+create index revocation_by_settle_time on latchkey.revocation (settle_time) where settle_time is not null;
 comment on table latchkey.token_generation is 'Tokens that refreshes yielded. A candidate came after its lease was lost: never thrown away, never put over a newer one.';
 `;
 
@@ -43,6 +55,43 @@ comment on table latchkey.token_generation is 'Tokens that refreshes yielded. A 
  * The steps of a refresh that touch the database, each one round trip (refresh.md). Leases are by the clock of the database alone.
  */
 const FUNCTIONS = `
+-- Whether a client's token endpoint may be called now. Once its pause is over, one caller in the whole cluster tries it; the others wait for what that finds.
+create function latchkey.pass_circuit(p_tenant text, p_integration text, p_lease_ms integer) returns boolean language plpgsql as $$
+declare
+  v latchkey.circuit%rowtype;
+begin
+  select * into v from latchkey.circuit where tenant_id = p_tenant and integration_id = p_integration for update;
+  if not found or v.failures < 5 then
+    return true;
+  end if;
+  if v.open_until > clock_timestamp() or v.probe_until > clock_timestamp() then
+    return false;
+  end if;
+  update latchkey.circuit set probe_until = clock_timestamp() + p_lease_ms * interval '1 ms' where tenant_id = p_tenant and integration_id = p_integration;
+  return true;
+end $$;
+
+create function latchkey.note_circuit(p_tenant text, p_connection text, p_class text) returns void language plpgsql as $$
+declare
+  v_integration text;
+begin
+  select integration_id into v_integration from latchkey.connection where tenant_id = p_tenant and id = p_connection;
+  if v_integration is null or p_class in ('reauthorize', 'reauthorize_unknown') then
+    -- It answered, whatever it thinks of this grant.
+    delete from latchkey.circuit where tenant_id = p_tenant and integration_id = v_integration;
+    return;
+  end if;
+  if p_class = 'committed' then
+    delete from latchkey.circuit where tenant_id = p_tenant and integration_id = v_integration;
+    return;
+  end if;
+  insert into latchkey.circuit as c (tenant_id, integration_id, failures, open_until)
+    values (p_tenant, v_integration, case p_class when 'misconfigured' then 5 else 1 end, clock_timestamp() + interval '10 s')
+  on conflict (tenant_id, integration_id) do update
+    set failures = case p_class when 'misconfigured' then greatest(c.failures, 4) + 1 else c.failures + 1 end, probe_until = null,
+        open_until = clock_timestamp() + least(60, 10 * power(2, least(greatest(c.failures - 4, 0), 10))) * interval '1 s';
+end $$;
+
 create function latchkey.claim_refresh(p_tenant text, p_connection text, p_generation integer, p_owner text, p_attempt text, p_lease_ms integer, p_force boolean)
 returns table (epoch integer, sealed bytea, fields jsonb, unresolved boolean, failure_count integer) language plpgsql as $$
 begin
@@ -53,6 +102,7 @@ begin
        where k.tenant_id = p_tenant and k.connection_id = p_connection and k.generation = p_generation and c.status = 'ACTIVE'
          and (k.lease_until is null or k.lease_until < clock_timestamp())
          and (p_force or k.refresh_not_before is null or k.refresh_not_before <= clock_timestamp())
+         and latchkey.pass_circuit(p_tenant, c.integration_id, p_lease_ms)
        for update of k)
     update latchkey.credential k
        set lease_owner = p_owner, lease_until = clock_timestamp() + p_lease_ms * interval '1 ms', lease_epoch = k.lease_epoch + 1,
@@ -106,6 +156,7 @@ begin
   end if;
   insert into latchkey.token_generation (tenant_id, attempt_id, connection_id, generation, epoch, sealed, state)
     values (p_tenant, p_attempt, p_connection, p_generation + 1, p_epoch, p_kept, case v_outcome when 'committed' then 'active' else v_outcome end);
+  perform latchkey.note_circuit(p_tenant, p_connection, 'committed');
   perform latchkey.record_refresh(p_tenant, p_connection, p_audit, p_event, v_outcome);
   return v_outcome;
 end $$;
@@ -138,7 +189,8 @@ begin
     update latchkey.connection c set status = p_failure ->> 'status', status_reason = p_failure ->> 'reason', version = c.version + 1, update_time = now()
      where c.tenant_id = p_tenant and c.id = p_connection and c.status = 'ACTIVE';
   end if;
-  perform latchkey.record_refresh(p_tenant, p_connection, p_audit, p_event, p_failure ->> 'class');
+  perform latchkey.note_circuit(p_tenant, p_connection, p_failure ->> 'verdict');
+  perform latchkey.record_refresh(p_tenant, p_connection, p_audit, p_event, p_failure ->> 'verdict');
   return true;
 end $$;
 
@@ -156,7 +208,7 @@ returns table (generation integer, status text, leased boolean, unresolved boole
 begin
   perform latchkey.enter(p_tenant);
   return query select k.generation, c.status, coalesce(k.lease_until >= clock_timestamp(), false), k.attempt_id <> '',
-      greatest(0, extract(epoch from k.refresh_not_before - clock_timestamp()) * 1000)::integer, k.failure_class, k.failure_code, t.sealed, t.attempt_id
+      greatest(0, extract(epoch from greatest(k.refresh_not_before, (select case when b.failures >= 5 then greatest(b.open_until, b.probe_until) end from latchkey.circuit b where b.tenant_id = p_tenant and b.integration_id = c.integration_id)) - clock_timestamp()) * 1000)::integer, k.failure_class, k.failure_code, t.sealed, t.attempt_id
     from latchkey.connection c
     join latchkey.credential k on k.tenant_id = c.tenant_id and k.connection_id = c.id
     left join lateral (select g.sealed, g.attempt_id from latchkey.token_generation g where g.tenant_id = p_tenant and g.connection_id = p_connection and g.state = 'candidate' order by g.create_time desc limit 1) t on true
@@ -168,6 +220,17 @@ begin
   perform latchkey.enter(p_tenant);
   delete from latchkey.token_generation where tenant_id = p_tenant and connection_id = p_connection and state <> 'active' and create_time < clock_timestamp() - interval '1 day';
 end $$;
+
+create function latchkey.route_ended_authorizations(p_limit integer) returns table (tenant_id text, id text)
+language sql stable security definer set search_path = '' as $$
+  select a.tenant_id, a.id from latchkey.app_authorization a where a.expire_time < clock_timestamp() - interval '5 minutes'
+    and (a.status in ('PENDING', 'EXCHANGING') or a.expire_time < clock_timestamp() - interval '7 days') order by a.expire_time limit p_limit
+$$;
+
+create function latchkey.route_settled_revocations(p_limit integer) returns table (tenant_id text, id text)
+language sql stable security definer set search_path = '' as $$
+  select r.tenant_id, r.id from latchkey.revocation r where r.settle_time < clock_timestamp() - interval '30 days' order by r.settle_time limit p_limit
+$$;
 
 create function latchkey.route_due_refreshes(p_limit integer)
 returns table (tenant_id text, connection_id text, unresolved boolean, lag_ms double precision) language sql stable security definer set search_path = '' as $$
@@ -187,8 +250,14 @@ returns table (tenant_id text, connection_id text, unresolved boolean, lag_ms do
 $$;
 `;
 
-const ROUTING_FUNCTIONS = ['route_due_refreshes(integer)'];
+const ROUTING_FUNCTIONS = [
+  'route_due_refreshes(integer)',
+  'route_ended_authorizations(integer)',
+  'route_settled_revocations(integer)',
+];
 const OURS = [
+  'pass_circuit(text, text, integer)',
+  'note_circuit(text, text, text)',
   'claim_refresh(text, text, integer, text, text, integer, boolean)',
   'release_refresh(text, text, integer)',
   'commit_refresh(text, text, integer, integer, text, json, bytea, bytea, json, json)',
@@ -201,11 +270,14 @@ const OURS = [
 const ALL = [...OURS, ...ROUTING_FUNCTIONS].map((signature) => `latchkey.${signature}`).join(', ');
 
 const GRANTS = `
-grant select, insert, update, delete on latchkey.token_generation to latchkey_service;
+grant select, insert, update, delete on latchkey.token_generation, latchkey.circuit to latchkey_service;
 revoke execute on function ${ALL} from public;
 grant execute on function ${ALL} to latchkey_service;
 grant select (tenant_id, connection_id, attempt_id, lease_until, refresh_due, keepalive_due, refresh_not_before) on latchkey.credential to latchkey_router;
 grant select (tenant_id, id, status, last_used_at) on latchkey.connection to latchkey_router;
+grant select (status, expire_time) on latchkey.app_authorization to latchkey_router;
+grant select (tenant_id, id, settle_time) on latchkey.revocation to latchkey_router;
+create policy routing on latchkey.revocation for select to latchkey_router using (true);
 create policy routing on latchkey.credential for select to latchkey_router using (true);
 create policy routing on latchkey.connection for select to latchkey_router using (true);
 ${ownedByRouter(ROUTING_FUNCTIONS)}
@@ -216,6 +288,7 @@ export class Migration0003Refresh extends Migration {
   override name = '0003-refresh';
 
   override up(): void {
-    for (const sql of [TABLES, FUNCTIONS, tenantPolicy('token_generation'), GRANTS]) this.addSql(sql);
+    for (const sql of [TABLES, FUNCTIONS, tenantPolicy('token_generation'), tenantPolicy('circuit'), GRANTS])
+      this.addSql(sql);
   }
 }

@@ -11,6 +11,7 @@ const EXCHANGE_MS = 150_000;
 export function viewOf(authorization: Authorization, now: number): AuthorizationView {
   const { status, reason, expireTime, claimTime } = authorization;
   if (status === 'PENDING' && expireTime.getTime() <= now) return { authorization, status: 'EXPIRED', reason: '' };
+  if (reason === 'AUTHORIZATION_EXPIRED') return { authorization, status: 'EXPIRED', reason: '' };
   if (status !== 'EXCHANGING') return { authorization, status, reason };
   const cutOff = claimTime !== null && claimTime.getTime() + EXCHANGE_MS <= now;
   return {

@@ -23,7 +23,7 @@ export async function failRefresh(
   const failure = {
     // Stays until a refresh succeeds: an answer after it says nothing of what became of the token.
     class: lease.afterUnresolved ? 'unresolved' : verdict,
-    ...{ code: error.code, pauseMs: pause },
+    ...{ verdict, code: error.code, pauseMs: pause },
     ...{ status: dead ? 'REAUTHORIZATION_REQUIRED' : '', reason },
   };
   const said = { provider, provider_error: error.code, reason, next_attempt_in_ms: dead ? null : pause };

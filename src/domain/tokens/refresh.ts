@@ -57,7 +57,8 @@ async function attempt(
     // The setup of a disabled integration, too: its connections are kept fresh.
     const setup = await loadOAuthSetupOf(app, credential.tenantId, credential.integrationId ?? '');
     for (;;) {
-      const outcome = await app.refreshes.withPermit(() => lead(app, credential, setup, force));
+      const bulkhead = `${setup.client.definition.tokenUrl} ${setup.client.clientId}`;
+      const outcome = await app.refreshes.withPermit(bulkhead, () => lead(app, credential, setup, force));
       if (outcome) return outcome;
       if (!follow) return { kind: 'moved', refreshed: false };
       const state = await waitForRefresh(app, credential);

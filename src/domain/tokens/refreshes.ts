@@ -3,14 +3,15 @@ import type { ReadyCredential, Refreshes, RefreshOutcome } from '../call.ts';
 /** Refreshes under way in this process: one for each connection and generation, whoever asks (refresh.md, step 1). They go on when their callers leave. */
 export class RefreshesUnderWay implements Refreshes {
   readonly #running = new Map<string, Promise<RefreshOutcome>>();
-  readonly #most: number;
-  #permits = 0;
+  readonly #mostOfOne: number;
+  readonly #all: Permits;
+  readonly #byClient = new Map<string, Permits>();
   readonly #held = new Set<Promise<unknown>>();
-  readonly #waiting: (() => void)[] = [];
 
-  /** @param most provider calls at once */
+  /** @param most provider calls at once; a quarter of them to one client at a token endpoint, so that one that hangs leaves room for the others */
   constructor(most: number) {
-    this.#most = most;
+    this.#all = new Permits(most);
+    this.#mostOfOne = Math.ceil(most / 4);
   }
 
   get underWay(): number {
@@ -29,16 +30,13 @@ export class RefreshesUnderWay implements Refreshes {
     return running;
   }
 
-  /** Runs with one of the permits. */
-  async withPermit<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#permits >= this.#most) await new Promise<void>((done) => this.#waiting.push(done));
-    else this.#permits += 1;
+  async withPermit<T>(client: string, work: () => Promise<T>): Promise<T> {
+    const own = this.#byClient.get(client) ?? new Permits(this.#mostOfOne);
+    this.#byClient.set(client, own);
     try {
-      return await work();
+      return await own.with(() => this.#all.with(work));
     } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#permits -= 1;
+      if (own.idle) this.#byClient.delete(client);
     }
   }
 
@@ -57,5 +55,33 @@ export class RefreshesUnderWay implements Refreshes {
   async idle(): Promise<void> {
     while (this.#running.size + this.#held.size > 0)
       await Promise.allSettled([...this.#running.values(), ...this.#held]);
+  }
+}
+
+/** So many at once; the others wait in line. */
+class Permits {
+  #free: number;
+  readonly #most: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(most: number) {
+    this.#most = most;
+    this.#free = most;
+  }
+
+  get idle(): boolean {
+    return this.#free === this.#most;
+  }
+
+  async with<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise<void>((done) => this.#waiting.push(done));
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#free += 1;
+    }
   }
 }

@@ -1,0 +1,47 @@
+import { hot } from '../db/hot.ts';
+import { closeAuthorization } from '../domain/authorizations/close-authorization.ts';
+import type { App } from '../domain/call.ts';
+import { changeIn } from '../domain/change.ts';
+import { Revocation } from '../model/revocation.ts';
+
+type Route = { tenant_id: string; id: string };
+
+const EVERY_MS = 60_000;
+const MOST_AT_ONCE = 500;
+
+/** Ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled. */
+export class Housekeeper {
+  readonly #app: App;
+  #timer: NodeJS.Timeout | undefined;
+  #cleaning: Promise<void> = Promise.resolve();
+
+  constructor(app: App) {
+    this.#app = app;
+  }
+
+  start(): void {
+    this.#timer = setInterval(
+      () => {
+        this.#cleaning = this.clean().catch((error: unknown) => {
+          this.#app.log.warn({ err: error }, 'what has ended was not cleaned up');
+        });
+      },
+      EVERY_MS * (0.75 + Math.random() / 2),
+    );
+    this.#timer.unref();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#cleaning;
+  }
+
+  async clean(): Promise<void> {
+    const app = this.#app;
+    const ended = await hot<Route>(app.pool, 'routeEndedAuthorizations', [MOST_AT_ONCE]);
+    for (const { tenant_id: tenantId, id } of ended) await closeAuthorization(app, tenantId, id);
+    const settled = await hot<Route>(app.pool, 'routeSettledRevocations', [MOST_AT_ONCE]);
+    for (const { tenant_id: tenantId, id } of settled)
+      await changeIn(app, tenantId, (em) => em.nativeDelete(Revocation, { tenantId, id }));
+  }
+}
