@@ -19,7 +19,7 @@ import { type Changed, ChangeListener } from './db/listen.ts';
 import { openOrm, poolOf } from './db/orm.ts';
 import { PageTokens } from './db/paging.ts';
 import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
-import type { App, Caches, Principal, ReadyCredential } from './domain/call.ts';
+import type { App, Caches, OAuthSetup, Principal, ReadyCredential } from './domain/call.ts';
 import { FetchedTokenCache } from './domain/tokens/fetched-tokens.ts';
 import { RefreshesUnderWay } from './domain/tokens/refreshes.ts';
 import { Egress } from './egress/egress.ts';
@@ -44,6 +44,7 @@ import { Pipeline } from './server/pipeline/pipeline.ts';
 import { warmValidation } from './server/pipeline/validate.ts';
 
 const PRINCIPALS_CACHED = 50_000;
+const OAUTH_SETUPS_CACHED = 10_000;
 const FETCHED_TOKENS_CACHED = 50_000;
 
 /** What a process is given to run with. */
@@ -206,6 +207,12 @@ function openIdentityProvider({ issuer, audience }: Config['identity'], egress: 
 function openCaches(config: Config, metrics: Metrics, { trusted }: ChangeListener): Caches {
   return {
     principals: new ReplicaCache<Principal>({ name: 'principals', maxEntries: PRINCIPALS_CACHED, metrics, trusted }),
+    oauthSetups: new ReplicaCache<OAuthSetup>({
+      name: 'oauth_setups',
+      maxEntries: OAUTH_SETUPS_CACHED,
+      metrics,
+      trusted,
+    }),
     credentials: new ReplicaCache<ReadyCredential>({
       name: 'credentials',
       maxEntries: config.credentialCacheEntries,
@@ -219,11 +226,13 @@ function signalKey({ kind, tenantId, id }: Changed): string {
   return `${kind} ${tenantId} ${id}`;
 }
 
-function forget({ principals, credentials }: Caches, signals: Signals, changed: Changed): void {
+function forget({ principals, credentials, oauthSetups }: Caches, signals: Signals, changed: Changed): void {
   const { kind, tenantId, id } = changed;
   signals.fire(signalKey(changed));
-  if (kind === 'integration')
+  if (kind === 'integration') {
+    oauthSetups.drop(`${tenantId} ${id}`);
     credentials.dropWhere((known) => known.tenantId === tenantId && known.integrationId === id);
+  }
   if (kind === 'connection') credentials.drop(`${tenantId} ${id}`);
   if (kind === 'secret') credentials.dropWhere((known) => known.tenantId === tenantId && known.secretIds.includes(id));
   if (kind === 'api_key')
@@ -231,7 +240,8 @@ function forget({ principals, credentials }: Caches, signals: Signals, changed: 
   if (kind === 'user') principals.dropWhere((known) => known.tenantId === tenantId && known.userId === id);
 }
 
-function clear({ principals, credentials }: Caches): void {
+function clear({ principals, credentials, oauthSetups }: Caches): void {
+  oauthSetups.clear();
   principals.clear();
   credentials.clear();
 }

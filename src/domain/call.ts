@@ -12,7 +12,9 @@ import type { PageTokens } from '../db/paging.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { ActorKind } from '../model/audit-entry.ts';
 import type { CredentialKind, StoredStatus } from '../model/connection.ts';
+import type { Integration } from '../model/integration.ts';
 import type { JsonObject } from '../model/json.ts';
+import type { OAuthClient } from '../oauth/client.ts';
 import type { ProviderDefinition } from '../providers/types.ts';
 
 /** What the whole process shares, built once. */
@@ -59,6 +61,8 @@ export type Caches = {
   principals: ReplicaCache<Principal>;
   /** By tenant and connection. */
   credentials: ReplicaCache<ReadyCredential>;
+  /** What steps of OAuth need of integrations, their secrets open; by tenant and integration. */
+  oauthSetups: ReplicaCache<OAuthSetup>;
 };
 
 /** Refreshes under way in this process, one for each connection and generation, and never more at once than is allowed. */
@@ -97,6 +101,18 @@ export type FetchedToken = {
 export type ChangeSignals = {
   /** Resolves at the next change of `kind` and `id`, after `timeoutMs`, or when the signal aborts. */
   wait(changed: Changed, timeoutMs: number, signal: AbortSignal): Promise<void>;
+};
+
+/** A provider as one tenant knows it. */
+export type KnownProvider = { definition: ProviderDefinition; custom: boolean; etag: string };
+
+/** An integration with all that a step of OAuth needs of it. Shared: it must not be changed. */
+export type OAuthSetup = {
+  integration: Integration;
+  provider: KnownProvider;
+  /** Values of the parameters in the provider's URLs. */
+  parameters: Record<string, string>;
+  client: OAuthClient;
 };
 
 /** Where entries about reads go, which change nothing and so have no transaction to be in. */

@@ -5,7 +5,7 @@ import {
   ProviderDefinitionSchema,
   type ProviderSchema,
 } from '../../gen/latchkey/v1/provider_pb.ts';
-import type { KnownProvider } from '../domain/integrations/find-provider.ts';
+import type { KnownProvider } from '../domain/call.ts';
 import type { IntegrationView } from '../domain/integrations/integration-view.ts';
 import { isAtRisk, kindsOf, ONE_CRASH_BOUND_S } from '../providers/provider.ts';
 import type { ProviderDefinition } from '../providers/types.ts';

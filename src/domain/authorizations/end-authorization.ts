@@ -5,11 +5,10 @@ import { Authorization, type Starter } from '../../model/authorization.ts';
 import { OAuthError } from '../../oauth/oauth-error.ts';
 import { refusesClient } from '../../oauth/refuses-client.ts';
 import { audit } from '../audit/audit.ts';
-import type { App, Call } from '../call.ts';
+import type { App, Call, OAuthSetup } from '../call.ts';
 import { announce, change } from '../change.ts';
 import { event } from '../events/event.ts';
 import { noteClientError } from '../integrations/note-client-error.ts';
-import type { OAuthSetup } from '../integrations/oauth-setup.ts';
 import { type Grant, storeGrant } from './store-grant.ts';
 
 /** Result of an authorization, as it is written down. */

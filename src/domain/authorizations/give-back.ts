@@ -2,10 +2,9 @@ import type { Authorization } from '../../model/authorization.ts';
 import type { Account } from '../../oauth/identify.ts';
 import type { TokenSet } from '../../oauth/token-set.ts';
 import { systemCall } from '../access/principal.ts';
-import type { App } from '../call.ts';
+import type { App, OAuthSetup } from '../call.ts';
 import { change } from '../change.ts';
 import { addRevocation, isShared } from '../connections/schedule-revocation.ts';
-import type { OAuthSetup } from '../integrations/oauth-setup.ts';
 
 /** Has tokens revoked that came and may not be kept, unless a connection lives by the same grant. */
 export async function giveBack(

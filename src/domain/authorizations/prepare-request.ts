@@ -1,7 +1,7 @@
 import { generateRandomCodeVerifier } from 'oauth4webapi';
 import { asksForIdToken, authorizationUrl } from '../../oauth/authorization-url.ts';
+import type { OAuthSetup } from '../call.ts';
 import { oauthFailure } from '../integrations/oauth-failure.ts';
-import type { OAuthSetup } from '../integrations/oauth-setup.ts';
 import { randomText } from './secrets-of.ts';
 
 /** A request to a provider, with what its answer is checked by. */

@@ -9,13 +9,13 @@ import { authorizeDevice, type DeviceAuthorization } from '../../oauth/device.ts
 import { OAuthError } from '../../oauth/oauth-error.ts';
 import { refusesClient } from '../../oauth/refuses-client.ts';
 import { audit } from '../audit/audit.ts';
-import type { Call } from '../call.ts';
+import type { Call, OAuthSetup } from '../call.ts';
 import { change } from '../change.ts';
 import { lockConnection } from '../connections/find-connection.ts';
 import { findIntegration, findIntegrationOf, refuseDisabled } from '../integrations/find-integration.ts';
 import { noteClientError } from '../integrations/note-client-error.ts';
 import { oauthFailure } from '../integrations/oauth-failure.ts';
-import { loadOAuthSetup, misconfigured, type OAuthSetup } from '../integrations/oauth-setup.ts';
+import { loadOAuthSetup, misconfigured } from '../integrations/oauth-setup.ts';
 import { redirectUri } from '../integrations/redirect-uri.ts';
 import { type AuthorizationView, viewOf } from './authorization-view.ts';
 import { type NewPendingConnection, pendingConnection } from './pending-connection.ts';

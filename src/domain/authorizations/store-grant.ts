@@ -11,14 +11,13 @@ import type { Account } from '../../oauth/identify.ts';
 import type { TokenSet } from '../../oauth/token-set.ts';
 import { fillIn } from '../../providers/template.ts';
 import { audit } from '../audit/audit.ts';
-import type { App, Call, ReadyCredential } from '../call.ts';
+import type { App, Call, OAuthSetup, ReadyCredential } from '../call.ts';
 import { announce } from '../change.ts';
 import { claimDefault } from '../connections/claim-default.ts';
 import { type CredentialInput, storeCredential } from '../connections/store-credential.ts';
 import { connectionNotFound } from '../connections/visibility.ts';
 import { event } from '../events/event.ts';
 import { refuseDisabled } from '../integrations/find-integration.ts';
-import type { OAuthSetup } from '../integrations/oauth-setup.ts';
 import { dueTimes } from '../tokens/due-times.ts';
 import { ownerByEmail } from './owner-by-email.ts';
 import { grantedScopes, missingScopes } from './scopes.ts';
@@ -81,7 +80,8 @@ export async function storeGrant(
   await storeCredential(em, call, seal, connection, credential);
   // The client is as it should be, whatever was said of it before.
   const refused = { tenantId, id: integration.id, lastError: { $ne: '' } };
-  await em.nativeUpdate(Integration, refused, { lastError: '', lastErrorTime: null });
+  const cleared = await em.nativeUpdate(Integration, refused, { lastError: '', lastErrorTime: null });
+  if (cleared > 0) announce(em, { kind: 'integration', tenantId, id: integration.id });
   const resource = { type: 'connection', id: connectionId };
   const after = { ...connection.summary(), missing_scopes: connection.missingScopes };
   audit(em, call, 'connection_authorized', resource, { before, after });

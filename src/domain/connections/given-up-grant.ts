@@ -1,7 +1,7 @@
 import { LatchkeyError } from '../../base/error.ts';
 import { IntegrityError } from '../../crypto/sealed-value.ts';
-import type { App } from '../call.ts';
-import { loadOAuthSetupOf, type OAuthSetup } from '../integrations/oauth-setup.ts';
+import type { App, OAuthSetup } from '../call.ts';
+import { loadOAuthSetupOf } from '../integrations/oauth-setup.ts';
 import { loadCredential } from './load-credential.ts';
 import type { GivenUpGrant } from './schedule-revocation.ts';
 

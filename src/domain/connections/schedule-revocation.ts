@@ -6,8 +6,7 @@ import type { Connection } from '../../model/connection.ts';
 import { Revocation, revocationPlace } from '../../model/revocation.ts';
 import type { RevocationDefinition } from '../../oauth/definition.ts';
 import { fillIn } from '../../providers/template.ts';
-import type { Call, ReadyCredential } from '../call.ts';
-import type { OAuthSetup } from '../integrations/oauth-setup.ts';
+import type { Call, OAuthSetup, ReadyCredential } from '../call.ts';
 
 /** What becomes of a grant at its provider. */
 export type ProviderRevocation = 'SCHEDULED' | 'UNSUPPORTED' | 'SHARED' | 'NOTHING';

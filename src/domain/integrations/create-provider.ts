@@ -3,11 +3,11 @@ import { brokenUniqueConstraint } from '../../db/errors.ts';
 import { CustomProvider } from '../../model/provider.ts';
 import type { ProviderDefinition } from '../../providers/types.ts';
 import { audit } from '../audit/audit.ts';
-import type { Call } from '../call.ts';
+import type { Call, KnownProvider } from '../call.ts';
 import { change } from '../change.ts';
 import { event } from '../events/event.ts';
 import { checkProvider } from './check-provider.ts';
-import { customProvider, type KnownProvider } from './find-provider.ts';
+import { customProvider } from './find-provider.ts';
 
 /** Adds a provider of the tenant's own. Fails with PROVIDER_NAME_TAKEN, FIELD_INVALID, ADDRESS_FORBIDDEN. */
 export function createProvider(call: Call, definition: ProviderDefinition): Promise<KnownProvider> {

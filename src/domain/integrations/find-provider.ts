@@ -1,11 +1,7 @@
 import { LatchkeyError } from '../../base/error.ts';
 import type { Em } from '../../db/transaction.ts';
 import { CustomProvider } from '../../model/provider.ts';
-import type { ProviderDefinition } from '../../providers/types.ts';
-import type { App } from '../call.ts';
-
-/** A provider as one tenant knows it. */
-export type KnownProvider = { definition: ProviderDefinition; custom: boolean; etag: string };
+import type { App, KnownProvider } from '../call.ts';
 
 /** A provider by name, the tenant's own first; null where there is none. */
 export async function lookUpProvider(app: App, em: Em, tenantId: string, name: string): Promise<KnownProvider | null> {

@@ -1,6 +1,6 @@
-import type { Call } from '../call.ts';
+import type { Call, KnownProvider } from '../call.ts';
 import { read } from '../change.ts';
-import { builtInProvider, findProvider, type KnownProvider, providerNotFound } from './find-provider.ts';
+import { builtInProvider, findProvider, providerNotFound } from './find-provider.ts';
 
 /** One provider. Who calls without a credential sees the built-in ones. Fails with PROVIDER_NOT_FOUND. */
 export async function getProvider(call: Call, name: string): Promise<KnownProvider> {

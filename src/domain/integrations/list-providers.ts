@@ -1,8 +1,8 @@
 import { CustomProvider } from '../../model/provider.ts';
 import { kindsOf } from '../../providers/provider.ts';
-import type { Call } from '../call.ts';
+import type { Call, KnownProvider } from '../call.ts';
 import { read } from '../change.ts';
-import { builtInProvider, customProvider, type KnownProvider } from './find-provider.ts';
+import { builtInProvider, customProvider } from './find-provider.ts';
 
 /** The built-in providers and the tenant's own, by name; empty kind: of any. */
 export async function listProviders(call: Call, kind: string): Promise<KnownProvider[]> {

@@ -5,19 +5,10 @@ import type { Integration } from '../../model/integration.ts';
 import { IntegrationSecret, integrationSecretPlace } from '../../model/integration-secret.ts';
 import type { OAuthClient } from '../../oauth/client.ts';
 import { filledInOAuth, parametersOf } from '../../providers/provider.ts';
-import type { App } from '../call.ts';
+import type { App, KnownProvider, OAuthSetup } from '../call.ts';
 import { changeIn } from '../change.ts';
 import { findIntegration } from './find-integration.ts';
-import { findProvider, type KnownProvider } from './find-provider.ts';
-
-/** An integration with all that a step of OAuth needs of it. */
-export type OAuthSetup = {
-  integration: Integration;
-  provider: KnownProvider;
-  /** Values of the parameters in the provider's URLs. */
-  parameters: Record<string, string>;
-  client: OAuthClient;
-};
+import { findProvider } from './find-provider.ts';
 
 /** Fails with INTEGRATION_NOT_FOUND, PROVIDER_NOT_FOUND, INTEGRATION_MISCONFIGURED where it has no client id, or its provider no OAuth. */
 export async function loadOAuthSetup(
@@ -61,9 +52,10 @@ function settingsOf({ id, settings }: Integration, { definition }: KnownProvider
   }
 }
 
-/** The setup of an integration by id. */
-export function loadOAuthSetupOf(app: App, tenantId: string, integrationId: string): Promise<OAuthSetup> {
-  return loadOAuthSetup(app, tenantId, (em) => findIntegration(em, tenantId, integrationId));
+/** The setup of an integration by id, remembered until it changes. Fails with INTEGRATION_NOT_FOUND, too. */
+export async function loadOAuthSetupOf(app: App, tenantId: string, integrationId: string): Promise<OAuthSetup> {
+  const load = () => loadOAuthSetup(app, tenantId, (em) => findIntegration(em, tenantId, integrationId));
+  return (await app.caches.oauthSetups.get(`${tenantId} ${integrationId}`, load))!;
 }
 
 export function misconfigured(integrationId: string, providerError: string): LatchkeyError {

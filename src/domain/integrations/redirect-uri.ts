@@ -1,6 +1,5 @@
 import type { Integration } from '../../model/integration.ts';
-import type { App } from '../call.ts';
-import type { KnownProvider } from './find-provider.ts';
+import type { App, KnownProvider } from '../call.ts';
 
 /**
  * Where the provider sends a person back to. A provider that says in its answer who it is (`iss`, RFC 9207) shares one address; every other has its

@@ -1,14 +1,15 @@
 import { LockMode } from '@mikro-orm/core';
 import { LatchkeyError } from '../../base/error.ts';
 import type { Em } from '../../db/transaction.ts';
+import { Integration } from '../../model/integration.ts';
 import { CustomProvider } from '../../model/provider.ts';
 import type { ProviderDefinition } from '../../providers/types.ts';
 import { audit } from '../audit/audit.ts';
-import type { Call } from '../call.ts';
-import { change } from '../change.ts';
+import type { Call, KnownProvider } from '../call.ts';
+import { announce, change } from '../change.ts';
 import { event } from '../events/event.ts';
 import { checkProvider } from './check-provider.ts';
-import { customProvider, type KnownProvider, providerNotFound } from './find-provider.ts';
+import { customProvider, providerNotFound } from './find-provider.ts';
 
 /** Replaces a definition. Fails with PROVIDER_NOT_FOUND, ETAG_MISMATCH, FIELD_INVALID, ADDRESS_FORBIDDEN. */
 export function updateProvider(call: Call, definition: ProviderDefinition, etag: string): Promise<KnownProvider> {
@@ -19,6 +20,9 @@ export function updateProvider(call: Call, definition: ProviderDefinition, etag:
       throw new LatchkeyError('ETAG_MISMATCH', { metadata: { etag: provider.etag() } });
     const before = provider.definition;
     provider.replace(definition, new Date(call.app.clock.now()));
+    const { tenantId } = provider;
+    const using = await em.find(Integration, { tenantId, provider: provider.name }, { fields: ['id'] });
+    for (const { id } of using) announce(em, { kind: 'integration', tenantId, id });
     const resource = { type: 'provider', id: provider.name };
     audit(em, call, 'provider_updated', resource, { before, after: definition });
     event(em, call, 'provider.updated', { ...resource, generation: provider.version });

@@ -1,6 +1,6 @@
 import type { JsonObject } from '../../model/json.ts';
 import type { TokenSet } from '../../oauth/token-set.ts';
-import type { OAuthSetup } from '../integrations/oauth-setup.ts';
+import type { OAuthSetup } from '../call.ts';
 
 /** Scopes after a refresh: as before where the answer does not say (RFC 6749, section 6). */
 export function refreshedScopes(

@@ -1,9 +1,8 @@
 import type { TokenSet } from '../../oauth/token-set.ts';
 import { systemCall } from '../access/principal.ts';
-import type { App, ReadyCredential } from '../call.ts';
+import type { App, OAuthSetup, ReadyCredential } from '../call.ts';
 import { change } from '../change.ts';
 import { addRevocation } from '../connections/schedule-revocation.ts';
-import type { OAuthSetup } from '../integrations/oauth-setup.ts';
 
 /** Tokens came for a connection that was deleted or revoked meanwhile: nobody may use them, so the provider is told. */
 export async function revokeLateGrant(
