@@ -1,0 +1,118 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { AuthorizationStatus } from '../../gen/latchkey/v1/authorization_pb.ts';
+import { authorizeAt, setUp } from '../harness/authorizations.ts';
+import { listenHttp } from '../harness/listener.ts';
+import { type OAuthChanges, type Script, ScriptedProvider } from '../harness/scripted-provider.ts';
+import { type Clients, TestServer } from '../harness/server.ts';
+
+let server: TestServer;
+let provider: ScriptedProvider;
+let clients: Clients;
+let tenants = 0;
+
+const NAME = 'scripted';
+
+beforeAll(async () => {
+  server = await TestServer.start();
+  provider = await ScriptedProvider.start();
+});
+afterAll(async () => {
+  await server.stop();
+  await provider.stop();
+});
+beforeEach(async () => {
+  provider.reset();
+  clients = await server.as('admin', { tenant: `answers-${++tenants}` });
+});
+
+/** Goes to the provider and back, where the token endpoint answers this. */
+async function authorize(answer: Script, oauth: OAuthChanges = {}) {
+  provider.answers('/token', answer);
+  return authorizeAt(clients, await setUp(clients, provider.definition(NAME, oauth)));
+}
+
+/** What is stored of a connection's credential, as only the database's superuser sees it. */
+async function storedOf(connectionId: string) {
+  const [row] = await server.database.sql<{ fields: { refreshable: boolean }; expire_time: Date | null }>(
+    'select fields, expire_time from latchkey.credential where connection_id = $1',
+    [connectionId],
+  );
+  return row;
+}
+
+const granted = (changes: Record<string, unknown> = {}) => ({
+  body: { access_token: 'at', token_type: 'Bearer', expires_in: 3600, refresh_token: 'rt', ...changes },
+});
+const SLACK = { errors: { failurePointer: '/ok', failureWhen: 'false', misconfigured: ['bad_client_secret'] } };
+
+describe('An answer of the token endpoint that is none of success', () => {
+  it.each<[string, Script, string, string, OAuthChanges?]>([
+    ['GitHub’s error with 200', { body: { error: 'bad_code' } }, 'AUTHORIZATION_FAILED', 'bad_code'],
+    [
+      'the same as a form',
+      { body: 'error=bad_verification_code&error_description=The+code+is+wrong' },
+      'AUTHORIZATION_FAILED',
+      'bad_verification_code',
+    ],
+    [
+      'an error beside a token, where errors have a place',
+      { body: { error: 'revoked', access_token: 'at', token_type: 'bearer' } },
+      'AUTHORIZATION_FAILED',
+      'revoked',
+      { errors: { failurePointer: '/error', failureWhen: 'present' } },
+    ],
+    ['Slack’s ok: false', { body: { ok: false, error: 'no_such' } }, 'AUTHORIZATION_FAILED', 'no_such', SLACK],
+    [
+      'Slack’s refusal of the client',
+      { body: { ok: false, error: 'bad_client_secret' } },
+      'INTEGRATION_MISCONFIGURED',
+      'bad_client_secret',
+      SLACK,
+    ],
+    ['200 without a token', { body: { token_type: 'bearer' } }, 'AUTHORIZATION_FAILED', ''],
+    ['an empty token', granted({ access_token: '' }), 'AUTHORIZATION_FAILED', ''],
+    ['a token that is a number', granted({ access_token: 7 }), 'AUTHORIZATION_FAILED', ''],
+    ['a token that no header can carry', granted({ access_token: 'at\r\nx-evil: 1' }), 'AUTHORIZATION_FAILED', ''],
+    ['an unknown token type', granted({ token_type: 'mac' }), 'AUTHORIZATION_FAILED', ''],
+    ['a token bound to a key', granted({ token_type: 'DPoP' }), 'AUTHORIZATION_FAILED', 'token_type_unknown'],
+    ['a page', { body: '<!doctype html><p>Hello</p>' }, 'AUTHORIZATION_FAILED', ''],
+    ['a list', { body: [] }, 'AUTHORIZATION_FAILED', ''],
+    ['half of a document', { body: '{"access_token":"at"' }, 'AUTHORIZATION_FAILED', ''],
+    ['invalid_grant', { status: 400, body: { error: 'invalid_grant' } }, 'AUTHORIZATION_FAILED', 'invalid_grant'],
+    ['a code with markup', { status: 400, body: { error: '<b>x' } }, 'AUTHORIZATION_FAILED', 'bx'],
+    ['500', { status: 500, body: 'oops' }, 'PROVIDER_UNAVAILABLE', 'http_500'],
+    ['503 with a document', { status: 503, body: { error: 'busy' } }, 'PROVIDER_UNAVAILABLE', 'busy'],
+    ['429', { status: 429, headers: { 'retry-after': '30' } }, 'PROVIDER_RATE_LIMITED', 'http_429'],
+    ['invalid_target', { status: 400, body: { error: 'invalid_target' } }, 'INTEGRATION_MISCONFIGURED', ''],
+    ['a reset before the request is read', { reset: 'before' }, 'PROVIDER_UNAVAILABLE', ''],
+    ['a reset after the request is read', { reset: 'after' }, 'PROVIDER_UNAVAILABLE', ''],
+    ['more than 256 KiB', granted({ padding: 'x'.repeat(257 * 1024) }), 'PROVIDER_UNAVAILABLE', ''],
+  ])('is refused, once, with nothing stored: %s', async (_, answer, reason, providerError, oauth) => {
+    const { authorization, connection, connectionId, page } = await authorize(answer, oauth);
+    expect(authorization).toMatchObject({ status: AuthorizationStatus.FAILED, reason });
+    if (providerError) expect(authorization.providerError).toBe(providerError);
+    expect(page.text).toContain(reason);
+    expect(connection.grantedScopes).toEqual([]);
+    expect(await storedOf(connectionId)).toBeUndefined();
+    expect(provider.count('/token')).toBe(1);
+    expect(provider.count('/me')).toBe(0);
+  });
+
+  it('is refused where it does not come in time', async () => {
+    const { promise: until, resolve: release } = Promise.withResolvers<void>();
+    const { authorization } = await authorize({ ...granted(), until });
+    release();
+    expect(authorization).toMatchObject({ status: AuthorizationStatus.FAILED, reason: 'PROVIDER_UNAVAILABLE' });
+    expect(provider.count('/token')).toBe(1);
+  });
+
+  it('is refused where it is a redirect, which nobody follows', async () => {
+    await using elsewhere = await listenHttp((_, response) => response.end('{"access_token":"stolen"}'));
+    for (const status of [302, 307, 308]) {
+      clients = await server.as('admin', { tenant: `answers-${++tenants}` });
+      const { authorization } = await authorize({ status, headers: { location: elsewhere.url } });
+      expect(authorization).toMatchObject({ status: AuthorizationStatus.FAILED, reason: 'AUTHORIZATION_FAILED' });
+    }
+    expect(elsewhere.connections).toBe(0);
+  });
+});
