@@ -2,11 +2,15 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose';
-import type { ProviderDefinitionSchema } from '../../gen/latchkey/v1/provider_pb.ts';
+import type {
+  OAuthDefinition,
+  OAuthDefinitionSchema,
+  ProviderDefinitionSchema,
+} from '../../gen/latchkey/v1/provider_pb.ts';
 import { CLIENT } from './oauth-server.ts';
 
 type Definition = MessageInitShape<typeof ProviderDefinitionSchema>;
-export type OAuthChanges = Partial<NonNullable<Definition['oauth']>>;
+export type OAuthChanges = Exclude<MessageInitShape<typeof OAuthDefinitionSchema>, OAuthDefinition>;
 
 /** A request as it came. */
 export type Recorded = {
