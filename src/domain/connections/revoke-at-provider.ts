@@ -36,7 +36,8 @@ export async function revokeAtProvider(app: App, tenantId: string, id: string): 
       return null;
     }
     await noteAttempt(call, revocation, code);
-    return failure?.retryAfterMs ?? Math.min(FIRST_PAUSE_MS * 2 ** revocation.attempts, LONGEST_PAUSE_MS);
+    const pauseMs = failure?.retryAfterMs ?? Math.min(FIRST_PAUSE_MS * 2 ** revocation.attempts, LONGEST_PAUSE_MS);
+    return Math.max(pauseMs, FIRST_PAUSE_MS);
   }
   await settle(call, revocation, 'REVOKED', '');
   return null;
