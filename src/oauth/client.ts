@@ -3,7 +3,6 @@ import {
   allowInsecureRequests,
   type Client,
   type ClientAuth,
-  ClientSecretBasic,
   ClientSecretPost,
   None,
 } from 'oauth4webapi';
@@ -75,7 +74,21 @@ export async function withClientSecrets<T>(client: OAuthClient, step: (auth: Cli
 
 function authentication(method: ClientAuthentication | undefined, secret: string): ClientAuth {
   if (method === 'client_secret_as_username') return SecretAsUsername(secret);
-  return method === 'client_secret_basic' ? ClientSecretBasic(secret) : ClientSecretPost(secret);
+  return method === 'client_secret_basic' ? SecretInHeader(secret) : ClientSecretPost(secret);
+}
+
+/**
+ * HTTP Basic with both parts form-encoded (RFC 6749, section 2.3.1). Letters, digits and `* - . _` stay as they are, which oauth4webapi encodes too:
+ * not every provider decodes.
+ */
+export function basicAuthorization(clientId: string, secret: string): string {
+  const [id, password] = [clientId, secret].map((text) => new URLSearchParams([['', text]]).toString().slice(1));
+  return `Basic ${Buffer.from(`${id}:${password}`).toString('base64')}`;
+}
+
+function SecretInHeader(secret: string): ClientAuth {
+  return (_server, client, _body, headers) =>
+    headers.set('authorization', basicAuthorization(client.client_id, secret));
 }
 
 function SecretAsUsername(secret: string): ClientAuth {

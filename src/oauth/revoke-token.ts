@@ -1,4 +1,4 @@
-import type { Fetch } from './client.ts';
+import { basicAuthorization, type Fetch } from './client.ts';
 import type { RevocationDefinition } from './definition.ts';
 import { OAuthError } from './oauth-error.ts';
 import { parse, refuseFailure, send } from './wire.ts';
@@ -58,8 +58,7 @@ async function revokeWith(
   }
   const headers: Record<string, string> = { accept: 'application/json', ...revocation.headers };
   if (authentication === 'bearer') headers.authorization = `Bearer ${grant.accessToken}`;
-  if (authentication === 'client_secret_basic')
-    headers.authorization = `Basic ${Buffer.from(`${encodeURIComponent(grant.clientId)}:${encodeURIComponent(secret)}`).toString('base64')}`;
+  if (authentication === 'client_secret_basic') headers.authorization = basicAuthorization(grant.clientId, secret);
   const response = await send(fetch, revocation.url, {
     method,
     headers: { ...headers, ...contentType(bodyFormat) },
