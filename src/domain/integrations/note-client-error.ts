@@ -1,3 +1,4 @@
+import { LockMode } from '@mikro-orm/core';
 import { Integration } from '../../model/integration.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
@@ -9,7 +10,9 @@ export function noteClientError(call: Call, integrationId: string, providerError
   const now = new Date(call.app.clock.now());
   return change(call, async (em) => {
     const { tenantId } = call.principal;
-    const integration = await em.findOne(Integration, { tenantId, id: integrationId });
+    const key = { tenantId, id: integrationId };
+    // Many calls may hear it at once: each sees what the one before has noted.
+    const integration = await em.findOne(Integration, key, { lockMode: LockMode.PESSIMISTIC_WRITE });
     const known = integration?.lastErrorTime && now.getTime() - integration.lastErrorTime.getTime() < REPEATED_MS;
     if (!integration || (known && integration.lastError === providerError)) return;
     integration.lastError = providerError;
