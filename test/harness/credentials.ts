@@ -1,5 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { CredentialSchema } from '../../gen/latchkey/v1/credential_pb.ts';
+import type {
+  ClientCredentialsCredential,
+  ClientCredentialsCredentialSchema,
+  CredentialSchema,
+  LoginCredentialSchema,
+} from '../../gen/latchkey/v1/credential_pb.ts';
 
 type Credential = MessageInitShape<typeof CredentialSchema>;
 
@@ -7,3 +12,14 @@ type Credential = MessageInitShape<typeof CredentialSchema>;
 export const secret = (value: string) => ({ source: { case: 'value' as const, value } });
 
 export const bearer = (token: string): Credential => ({ kind: { case: 'bearer', value: { token: secret(token) } } });
+
+/** Of a client that has no more than its id and its secret, but for what is given. */
+export const clientCredentials = (
+  fields: Exclude<MessageInitShape<typeof ClientCredentialsCredentialSchema>, ClientCredentialsCredential> = {},
+): Credential => ({
+  kind: { case: 'clientCredentials', value: { clientId: 'me', clientSecret: secret('my-secret'), ...fields } },
+});
+
+export const login = (value: MessageInitShape<typeof LoginCredentialSchema>): Credential => ({
+  kind: { case: 'login', value },
+});
