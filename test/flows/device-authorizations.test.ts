@@ -44,6 +44,15 @@ async function watch(authorizationId: string): Promise<Authorization[]> {
   return told;
 }
 
+/** Seconds. */
+const untilNextPollOf = async (id: string) => {
+  const [job] = await server.database.sql<{ s: number }>(
+    `select extract(epoch from run_at - now())::float as s from graphile_worker._private_jobs where payload ->> 'id' = $1 and key is not null and locked_at is null`,
+    [id],
+  );
+  return job?.s ?? 0;
+};
+
 const storedIntervalOf = async (id: string) => {
   const [row] = await server.database.sql<{ s: number }>(
     `select (device ->> 'intervalS')::numeric::float as s from latchkey.app_authorization where id = $1`,
@@ -78,13 +87,16 @@ describe('A device authorization', () => {
     provider.answers('/token', SLOW_DOWN, PENDING);
     const { id } = await connect(clients, integrationId, 'mine', DEVICE);
     await expect.poll(() => storedIntervalOf(id), SOON).toBe(6);
-    const [job] = await server.database.sql<{ s: number }>(
-      `select extract(epoch from run_at - now())::float as s from graphile_worker._private_jobs where payload ->> 'id' = $1`,
-      [id],
-    );
-    expect(job!.s).toBeGreaterThan(4.5);
+    await expect.poll(() => untilNextPollOf(id), SOON).toBeGreaterThan(4.5);
     expect(provider.count('/token')).toBe(1);
     expect(await statusOf(id)).toBe(AuthorizationStatus.PENDING);
+  });
+
+  it('asks no sooner than the provider wants', async () => {
+    provider.answers('/token', { status: 429, headers: { 'retry-after': '60' } });
+    const { id } = await connect(clients, integrationId, 'mine', DEVICE);
+    await expect.poll(() => untilNextPollOf(id), SOON).toBeGreaterThan(50);
+    expect(provider.count('/token')).toBe(1);
   });
 
   it.each<[string, Answer, AuthorizationStatus, string]>([
