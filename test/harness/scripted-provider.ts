@@ -37,6 +37,9 @@ export type Answer = {
 };
 export type Script = Answer | ((request: Recorded) => Answer | Promise<Answer>);
 
+/** Slow to make, so all share them. */
+const keys = generateKeyPair('RS256');
+
 /** A provider on loopback that answers what a test says, well or badly, and keeps what it was asked. Everybody who comes consents at once. */
 export class ScriptedProvider {
   url = '';
@@ -55,7 +58,7 @@ export class ScriptedProvider {
 
   static async start(): Promise<ScriptedProvider> {
     const provider = new ScriptedProvider();
-    const { privateKey, publicKey } = await generateKeyPair('RS256');
+    const { privateKey, publicKey } = await keys;
     provider.#key = privateKey;
     provider.#jwk = { ...(await exportJWK(publicKey)), kid: 'of-the-provider', alg: 'RS256', use: 'sig' };
     await new Promise<void>((done) => provider.#server.listen(0, '127.0.0.1', done));
