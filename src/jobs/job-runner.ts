@@ -46,9 +46,9 @@ export class JobRunner {
 
   async start(): Promise<void> {
     const workers: string[] = [];
-    // Heard before it starts, or the workers of the start are missed.
+    // Jobs are locked in the name of the pool. Heard from the start: `run` has made it by the time it answers.
     const events: WorkerEvents = new EventEmitter();
-    events.on('worker:create', ({ worker }) => workers.push(worker.workerId));
+    events.on('pool:create', ({ workerPool }) => workers.push(workerPool.id));
     this.#runner = await run({
       pgPool: this.#pool,
       taskList: this.#tasks(),

@@ -5,11 +5,12 @@ import {
   processDeviceAuthorizationResponse,
   processDeviceCodeResponse,
 } from 'oauth4webapi';
+import { storableText } from '../base/storable-text.ts';
 import { clientOf, insecureAllowed, type OAuthClient, serverOf, withClientSecrets } from './client.ts';
 import { OAuthError } from './oauth-error.ts';
 import { asOAuthError, requestToken } from './request-token.ts';
 import type { TokenSet } from './token-set.ts';
-import { parse, refuseFailure, send } from './wire.ts';
+import { mergeHeaders, parse, refuseFailure, send } from './wire.ts';
 
 /** What a device authorization endpoint answers (RFC 8628, section 3.2). */
 export type DeviceAuthorization = {
@@ -22,8 +23,9 @@ export type DeviceAuthorization = {
 };
 
 const DEFAULT_INTERVAL_S = 5;
-const LONGEST_INTERVAL_S = 300;
-const LONGEST_S = 3_600;
+const LONGEST_INTERVAL_S = 3_600;
+/** A person who has not come within a day does not come. */
+const LONGEST_S = 86_400;
 
 /** Asks for a code that a person enters on another device. Throws OAuthError. */
 export async function authorizeDevice(client: OAuthClient, scopes: readonly string[]): Promise<DeviceAuthorization> {
@@ -36,7 +38,7 @@ export async function authorizeDevice(client: OAuthClient, scopes: readonly stri
         [customFetch]: async (url, init) => {
           const received = await send(client.fetch, url, {
             ...init,
-            headers: { ...init.headers, ...client.definition.tokenHeaders },
+            headers: mergeHeaders(init.headers, client.definition.tokenHeaders),
           });
           refuseFailure(client.definition.errors ?? {}, received, parse(await received.clone().text()));
           return received;
@@ -45,11 +47,11 @@ export async function authorizeDevice(client: OAuthClient, scopes: readonly stri
       const answer = await processDeviceAuthorizationResponse(server, own, response);
       return {
         deviceCode: answer.device_code,
-        userCode: answer.user_code,
+        userCode: storableText(answer.user_code, 1_000),
         verificationUri: webAddress(answer.verification_uri),
         verificationUriComplete: answer.verification_uri_complete ? webAddress(answer.verification_uri_complete) : '',
         expiresInS: Math.min(answer.expires_in, LONGEST_S),
-        intervalS: Math.min(Math.max(answer.interval ?? DEFAULT_INTERVAL_S, 1), LONGEST_INTERVAL_S),
+        intervalS: Math.min(Math.max(Math.ceil(answer.interval ?? DEFAULT_INTERVAL_S), 1), LONGEST_INTERVAL_S),
       };
     });
   } catch (error) {
@@ -59,7 +61,7 @@ export async function authorizeDevice(client: OAuthClient, scopes: readonly stri
 
 /** A person is sent there: it must be a page. */
 function webAddress(url: string): string {
-  if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) return url;
+  if (/^https?:\/\/[\x21-\x7e]+$/.test(url) && URL.canParse(url)) return url;
   throw new OAuthError('refused', 'the verification URI is no web address', { code: 'verification_uri_invalid' });
 }
 

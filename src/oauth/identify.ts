@@ -1,8 +1,9 @@
 import { pointer } from '../base/json-pointer.ts';
+import { storableText } from '../base/storable-text.ts';
 import type { Fetch } from './client.ts';
 import type { IdentityDefinition } from './definition.ts';
 import { keptOf, type TokenSet } from './token-set.ts';
-import { type Document, parse, refuseFailure, send } from './wire.ts';
+import { type Document, mergeHeaders, parse, refuseFailure, send } from './wire.ts';
 
 /** Whose account a grant is for. Empty where the provider does not say. */
 export type Account = { id: string; email: string; emailVerified: boolean; kept: Record<string, string> };
@@ -17,7 +18,7 @@ export async function identify(
   const document = await documentOf(fetch, identity, tokens, callback);
   const text = (path: string) => {
     const value = pointer(document, path);
-    return typeof value === 'string' || typeof value === 'number' ? String(value).slice(0, 255) : '';
+    return typeof value === 'string' || typeof value === 'number' ? storableText(String(value), 255) : '';
   };
   const email = (identity.email ?? []).map(text).find((found) => found !== '') ?? '';
   return {
@@ -47,7 +48,9 @@ async function documentOf(
     default: {
       const response = await send(fetch, url ?? '', {
         method: method ?? 'GET',
-        headers: { accept: 'application/json', ...headers, authorization: `Bearer ${tokens.accessToken}` },
+        headers: mergeHeaders({ accept: 'application/json' }, headers, {
+          authorization: `Bearer ${tokens.accessToken}`,
+        }),
       });
       const document = parse(await response.text());
       refuseFailure(errors, response, document);

@@ -62,7 +62,7 @@ export function requestToken(client: OAuthClient, grant: Grant, signal?: AbortSi
 function keysFetch({ fetch }: OAuthClient) {
   return async (url: string, { headers, method }: { headers: Record<string, string>; method: string }) => {
     const response = await send(fetch, url, { headers, method });
-    if (!response.ok)
+    if (response.status >= 500 || response.status === 429)
       throw new OAuthError('unavailable', 'the keys cannot be had', {
         code: 'keys_unavailable',
         status: response.status,

@@ -1,7 +1,7 @@
 import { basicAuthorization, type Fetch } from './client.ts';
 import type { RevocationDefinition } from './definition.ts';
 import { OAuthError } from './oauth-error.ts';
-import { parse, refuseFailure, send } from './wire.ts';
+import { mergeHeaders, parse, refuseFailure, send } from './wire.ts';
 
 /** The tokens of a grant, and the client that they were given to. */
 export type RevokedGrant = {
@@ -56,7 +56,7 @@ async function revokeWith(
   if (!tokenParameter && authentication !== 'bearer' && revocation.token !== 'none') {
     members.token_type_hint = refresh ? 'refresh_token' : 'access_token';
   }
-  const headers: Record<string, string> = { accept: 'application/json', ...revocation.headers };
+  const headers = mergeHeaders({ accept: 'application/json' }, revocation.headers);
   if (authentication === 'bearer') headers.authorization = `Bearer ${grant.accessToken}`;
   if (authentication === 'client_secret_basic') headers.authorization = basicAuthorization(grant.clientId, secret);
   const response = await send(fetch, revocation.url, {

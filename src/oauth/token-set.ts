@@ -1,4 +1,5 @@
 import { pointer } from '../base/json-pointer.ts';
+import { storableText } from '../base/storable-text.ts';
 import type { OAuthDefinition, ScopeDefinition, SubCredentialDefinition, TokenAnswerDefinition } from './definition.ts';
 import { OAuthError } from './oauth-error.ts';
 import type { Document } from './wire.ts';
@@ -35,6 +36,7 @@ export type FurtherToken = {
 
 /** No token lives longer, whatever its answer says. */
 const LONGEST_LIFE_S = 315_360_000;
+const LONGEST_KEPT = 1_000;
 
 /** Reads a successful answer. Throws OAuthError where it has no token, or one of a type that is not Bearer. */
 export function tokenSetOf(
@@ -46,6 +48,8 @@ export function tokenSetOf(
   if (answer.token_type.toLowerCase() !== 'bearer') {
     throw new OAuthError('refused', 'the token is of a type that is not Bearer', { code: 'token_type_unknown' });
   }
+  if (!isHeaderText(answer.access_token))
+    throw new OAuthError('refused', 'the token holds what no header can carry', { code: 'token_invalid' });
   const { lifetimes = {}, scopes = {}, subCredentials = [] } = definition;
   const at = mainPointers(definition, document);
   const refreshToken = pointer(document, at.refreshToken || '/refresh_token');
@@ -65,6 +69,11 @@ export function tokenSetOf(
     further: further.filter((token) => token.accessToken !== answer.access_token),
     document,
   };
+}
+
+/** Whether a token is of the characters that it may have (RFC 6749, appendix A.12): JSON can carry more than a header. */
+export function isHeaderText(token: string): boolean {
+  return /^[\x20-\x7e]+$/.test(token);
 }
 
 /** Where the main token's parts are: with a further token where a person granted that alone, as in Slack without bot scopes. */
@@ -92,24 +101,27 @@ export function lifetimeS(value: unknown, defaultS: number | undefined): number 
 
 /** Scopes as an answer lists them: text, or an array. */
 export function scopesOf({ grantedSeparator = 'any' }: ScopeDefinition, value: unknown): string[] | null {
-  if (Array.isArray(value)) return value.filter((item) => typeof item === 'string');
-  if (typeof value !== 'string') return null;
   const separator = grantedSeparator === 'any' ? /[\s,]+/ : grantedSeparator;
-  return [...new Set(value.split(separator).filter((scope) => scope !== ''))];
+  const listed = typeof value === 'string' ? value.split(separator) : value;
+  if (!Array.isArray(listed)) return null;
+  const scopes = listed.filter((scope) => typeof scope === 'string' && scope !== '');
+  return [...new Set(scopes.map((scope) => storableText(scope, LONGEST_KEPT)))];
 }
 
 /** Texts, numbers and booleans that pointers find, as texts of at most 1,000 characters. */
 export function keptOf(pointers: Record<string, string>, document: unknown): Record<string, string> {
   const found = Object.entries(pointers).flatMap(([name, path]) => {
     const value = pointer(document, path);
-    return ['string', 'number', 'boolean'].includes(typeof value) ? [[name, String(value).slice(0, 1_000)]] : [];
+    return ['string', 'number', 'boolean'].includes(typeof value)
+      ? [[name, storableText(String(value), LONGEST_KEPT)]]
+      : [];
   });
   return Object.fromEntries(found);
 }
 
 function furtherToken(sub: SubCredentialDefinition, scopes: ScopeDefinition, document: Document): FurtherToken[] {
   const accessToken = pointer(document, sub.accessToken);
-  if (typeof accessToken !== 'string' || accessToken === '') return [];
+  if (typeof accessToken !== 'string' || !isHeaderText(accessToken)) return [];
   const refreshToken = sub.refreshToken ? pointer(document, sub.refreshToken) : undefined;
   return [
     {

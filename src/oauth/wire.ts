@@ -55,11 +55,16 @@ export async function send(fetch: Fetch, url: string, init: FetchInit): Promise<
 }
 
 function request({ bodyFormat, tokenHeaders }: OAuthDefinition, init: FetchInit): FetchInit {
-  const headers = { ...init.headers, ...tokenHeaders };
+  const headers = mergeHeaders(init.headers, tokenHeaders);
   if (bodyFormat !== 'json' || !(init.body instanceof URLSearchParams)) return { ...init, headers };
   const body = JSON.stringify(Object.fromEntries(init.body));
-  const others = Object.entries(headers).filter(([name]) => name.toLowerCase() !== 'content-type');
-  return { ...init, body, headers: { ...Object.fromEntries(others), 'content-type': 'application/json' } };
+  return { ...init, body, headers: { ...headers, 'content-type': 'application/json' } };
+}
+
+/** Headers in lower case; of those with one name the last counts. Left apart, both would be sent. */
+export function mergeHeaders(...parts: (Record<string, string> | undefined)[]): Record<string, string> {
+  const all = parts.flatMap((headers = {}) => Object.entries(headers));
+  return Object.fromEntries(all.map(([name, value]) => [name.toLowerCase(), value]));
 }
 
 /** JSON or, as GitHub answers where it was not asked for JSON, a form. An empty document for anything else. */

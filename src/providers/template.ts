@@ -19,7 +19,7 @@ export function isUrlPart(value: string): boolean {
 }
 
 /** Whether a value is origin and path of an HTTP URL, and nothing else. */
-function isBaseUrl(value: string): boolean {
+export function isBaseUrl(value: string): boolean {
   return /^https?:\/\/[\x21-\x7e]+$/.test(value) && !/[?#@\\]/.test(value) && URL.canParse(value);
 }
 

@@ -62,9 +62,9 @@ describe('An authorization across replicas', () => {
     await cutOff;
     const waiting = Replicas.arrive(two, arrival);
     await expect.poll(async () => (await statusAt(two, id)).status).toBe(AuthorizationStatus.PENDING);
-    // A minute goes by.
-    const minute = `update latchkey.app_authorization set claim_time = claim_time - interval '1 minute' where id = $1`;
-    await replicas.database.sql(minute, [id]);
+    // Minutes go by.
+    const minutes = `update latchkey.app_authorization set claim_time = claim_time - interval '3 minutes' where id = $1`;
+    await replicas.database.sql(minutes, [id]);
     expect(await waiting).toContain('AUTHORIZATION_FAILED');
     expect(await statusAt(two, id)).toMatchObject({
       ...{ status: AuthorizationStatus.FAILED, reason: 'AUTHORIZATION_FAILED' },

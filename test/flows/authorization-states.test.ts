@@ -167,7 +167,7 @@ describe('A state', () => {
     await clients.connections.deleteConnection({ connectionId });
     release();
     const page = await arriving;
-    expect(page).toMatchObject({ status: 400, text: expect.stringContaining('AUTHORIZATION_STATE_INVALID') });
+    expect(page).toMatchObject({ status: 400, text: expect.stringContaining('CONNECTION_NOT_FOUND') });
   });
 });
 

@@ -27,9 +27,10 @@ afterEach(() => vi.useRealTimers());
 const inSeconds = (s: number) => ({ seconds: BigInt(s) });
 
 /** Tokens that were granted elsewhere, with 300 seconds left. */
-async function importTokens(integrationId = ''): Promise<string> {
+async function importTokens(integrationId = '', refreshToken = 'rt-imported'): Promise<string> {
   const value = {
-    ...{ accessToken: secret('at-imported'), refreshToken: secret('rt-imported'), scopes: ['read'] },
+    ...{ accessToken: secret('at-imported'), scopes: ['read'] },
+    ...(refreshToken ? { refreshToken: secret(refreshToken) } : {}),
     expireTime: inSeconds(Math.floor(Date.now() / 1000) + 300),
   };
   const credential = { kind: { case: 'oauth2' as const, value } };
@@ -39,10 +40,10 @@ async function importTokens(integrationId = ''): Promise<string> {
 describe('Imported tokens', () => {
   it('are handed out until they expire; then a person must act', async () => {
     const integrationId = await setUp(clients, provider.definition('scripted'));
-    const connectionId = await importTokens(integrationId);
+    const connectionId = await importTokens(integrationId, '');
     expect(await credentialOf(clients, connectionId)).toMatchObject({ accessToken: 'at-imported', scopes: ['read'] });
     const now = Date.now();
-    vi.useFakeTimers({ toFake: ['Date'], now: now + 299_000 });
+    vi.useFakeTimers({ toFake: ['Date'], now: now + 290_000 });
     expect((await credentialOf(clients, connectionId)).accessToken).toBe('at-imported');
     vi.setSystemTime(now + 301_000);
     expect(await failureOf(clients.connections.getCredentials({ connectionId }))).toMatchObject({

@@ -141,7 +141,9 @@ begin
          expire_time = (p_token ->> 'expireTime')::timestamptz, refresh_expire_time = (p_token ->> 'refreshExpireTime')::timestamptz,
          lifetime_s = (p_token ->> 'lifetimeS')::integer, refresh_due = (p_token ->> 'refreshDue')::timestamptz,
          keepalive_due = (p_token ->> 'keepaliveDue')::timestamptz, refresh_time = clock_timestamp(),
-         lease_until = null, lease_owner = '', attempt_id = '', attempt_time = null, refresh_not_before = null,
+         lease_until = null, lease_owner = '', attempt_id = '', attempt_time = null,
+         -- A token that is over at once is no reason to ask without end.
+         refresh_not_before = case when (p_token ->> 'expireTime')::timestamptz < clock_timestamp() + interval '30 s' then clock_timestamp() + interval '30 s' end,
          failure_class = '', failure_code = '', failure_count = 0, failing_since = null
    where k.tenant_id = p_tenant and k.connection_id = p_connection and k.lease_epoch = p_epoch and k.generation = p_generation;
   if not found then

@@ -1,3 +1,4 @@
+import { storableText } from '../../base/storable-text.ts';
 import type { Authorization } from '../../model/authorization.ts';
 import { exchangeCode } from '../../oauth/exchange-code.ts';
 import { type Account, identify } from '../../oauth/identify.ts';
@@ -41,7 +42,7 @@ export async function accept(
 ): Promise<Authorization> {
   const kept = (setup.client.definition.keptCallbackParameters ?? []).flatMap((name) => {
     const value = callback.get(name);
-    return value === null ? [] : [[name, value.slice(0, 1_000)]];
+    return value === null ? [] : [[name, storableText(value, 1_000)]];
   });
   const keptFromCallback = Object.fromEntries(kept) as Record<string, string>;
   let account: Account | null = null;

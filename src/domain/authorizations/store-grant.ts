@@ -9,7 +9,7 @@ import { Integration } from '../../model/integration.ts';
 import type { OAuthClient } from '../../oauth/client.ts';
 import type { Account } from '../../oauth/identify.ts';
 import type { TokenSet } from '../../oauth/token-set.ts';
-import { fillIn } from '../../providers/template.ts';
+import { fillIn, isBaseUrl } from '../../providers/template.ts';
 import { audit } from '../audit/audit.ts';
 import type { App, Call, OAuthSetup, ReadyCredential } from '../call.ts';
 import { announce } from '../change.ts';
@@ -106,6 +106,9 @@ function slotOf({ id, projectId, ownerUserId }: Connection) {
   return { id, projectId, ownerUserId };
 }
 
+/** As the contract bounds a connection's base URL. */
+const LONGEST_URL = 500;
+
 /** Reconnecting may not slip another account under who uses the connection. */
 function takeAccount(connection: Connection, { allowAccountChange }: Authorization, grant: Grant): void {
   const { account } = grant;
@@ -129,8 +132,8 @@ function keptOf({ keptFromCallback, tokens, account }: Grant): Record<string, st
 function baseUrlOf({ config }: App, { provider, parameters }: OAuthSetup, { tokens }: Grant): string {
   const { apiBaseUrl, oauth } = provider.definition;
   const answered = tokens.kept[oauth?.answer?.baseUrlFrom ?? ''];
-  const fits = config.production ? /^https:\/\/[^\s@]+$/ : /^https?:\/\/[^\s@]+$/;
-  if (answered && fits.test(answered) && URL.canParse(answered)) return answered;
+  const secure = !config.production || answered?.startsWith('https:');
+  if (answered && secure && answered.length <= LONGEST_URL && isBaseUrl(answered)) return answered;
   return apiBaseUrl ? fillIn(apiBaseUrl, parameters) : '';
 }
 

@@ -79,7 +79,9 @@ export async function createConnection(
             seal(webhookSecretPlace(tenantId, id), Buffer.from(webhookSignatureSecret.reveal())),
         });
         await flushNamed(em, input.name);
-        await storeCredential(em, call, seal, connection, credential);
+        // Imported tokens that can be renewed are renewed when they end.
+        const refreshDue = integration && credential.fields.refreshable === true ? credential.expireTime : null;
+        await storeCredential(em, call, seal, connection, { ...credential, refreshDue });
         const resource = { type: 'connection', id };
         audit(em, call, 'connection_created', resource, { after: connection.summary() });
         event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());

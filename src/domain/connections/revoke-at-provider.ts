@@ -1,3 +1,4 @@
+import { LatchkeyError } from '../../base/error.ts';
 import { Revocation, revocationPlace } from '../../model/revocation.ts';
 import { OAuthError } from '../../oauth/oauth-error.ts';
 import { revokeToken } from '../../oauth/revoke-token.ts';
@@ -28,7 +29,7 @@ export async function revokeAtProvider(app: App, tenantId: string, id: string): 
     await revokeToken(app.egress.fetch, revocation.request, grant);
   } catch (error) {
     const failure = error instanceof OAuthError ? error : null;
-    const code = failure?.code || (error instanceof Error ? error.name : 'unknown');
+    const code = failure?.code || (error instanceof LatchkeyError ? error.reason : 'unknown');
     const passing = failure?.failure === 'unavailable' || failure?.failure === 'rate_limited';
     const tooLate = app.clock.now() - revocation.createTime.getTime() >= GIVE_UP_MS;
     if (!passing || tooLate) {

@@ -107,6 +107,10 @@ export async function isShared(
   { id, provider, providerAccountId }: Pick<Connection, 'id' | 'provider' | 'providerAccountId'>,
 ): Promise<boolean> {
   if (!providerAccountId) return false;
+  // One at a time: of two that go at once, each would leave the grant to the other.
+  await em.execute('select pg_advisory_xact_lock(hashtextextended(?, 0))', [
+    JSON.stringify(['grant', tenantId, clientId, providerAccountId]),
+  ]);
   const others = await em.execute<{ id: string }[]>(
     `select c.id from latchkey.connection c join latchkey.integration i on i.tenant_id = c.tenant_id and i.id = c.integration_id
      where c.tenant_id = ? and c.provider = ? and c.provider_account_id = ? and c.status = 'ACTIVE' and c.id <> ? and i.client_id = ? limit 1`,

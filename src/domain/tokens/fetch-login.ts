@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 import { pointer } from '../../base/json-pointer.ts';
 import { OAuthError } from '../../oauth/oauth-error.ts';
-import { lifetimeS } from '../../oauth/token-set.ts';
-import { parse, refuseFailure, send } from '../../oauth/wire.ts';
+import { isHeaderText, lifetimeS } from '../../oauth/token-set.ts';
+import { mergeHeaders, parse, refuseFailure, send } from '../../oauth/wire.ts';
 import type { App, FetchedToken, ReadyCredential } from '../call.ts';
 import { oauthFailure } from '../integrations/oauth-failure.ts';
 
@@ -32,18 +32,15 @@ async function logIn(app: App, credential: ReadyCredential): Promise<FetchedToke
   const form = fields.body_format === 'form';
   const response = await send(app.egress.fetch, String(fields.url), {
     method: 'POST',
-    headers: {
-      accept: 'application/json',
-      ...headersOf(credential),
+    headers: mergeHeaders({ accept: 'application/json' }, headersOf(credential), {
       'content-type': form ? 'application/x-www-form-urlencoded' : 'application/json',
-    },
+    }),
     body: bodyOf(credential, form),
   });
   const document = parse(await response.text());
   refuseFailure({}, response, document);
   const token = pointer(document, String(fields.token_pointer || '/access_token'));
-  // A header cannot carry everything that JSON can.
-  if (typeof token !== 'string' || !/^[\x20-\x7e]+$/.test(token))
+  if (typeof token !== 'string' || !isHeaderText(token))
     throw new OAuthError('refused', 'the login answered no token', { code: 'token_missing' });
   const expiresIn = pointer(document, String(fields.expires_in_pointer || '/expires_in'));
   const lifeS = lifetimeS(expiresIn, undefined) ?? Number(fields.lifetime_s ?? DEFAULT_LIFE_S);

@@ -16,7 +16,9 @@ export class FetchedTokenCache implements FetchedTokens {
   async get(key: string, minLeftMs: number, fetch: () => Promise<FetchedToken>): Promise<FetchedToken> {
     const known = this.#entries.get(key);
     const now = this.#clock.now();
-    if (known && now < known.until && known.expireTime.getTime() - now >= minLeftMs) return known;
+    // Where no token lives so long, another would not help.
+    const enough = known && (known.expireTime.getTime() - now >= minLeftMs || known.lifetimeS * 1000 < minLeftMs);
+    if (known && enough && now < known.until) return known;
     const underWay = this.#fetching.get(key);
     if (underWay) return underWay;
     const fetching = fetch();
