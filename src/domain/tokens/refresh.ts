@@ -139,7 +139,13 @@ async function send(app: App, client: OAuthClient, lease: Lease, token: string):
     fetch: (url, init) => {
       failpoint(app.config.refresh.failpoints, 'before_send');
       const { callMs } = app.config.refresh;
-      return app.egress.fetch(url, { ...init, fresh: true, timeoutMs: callMs, mayLeave: inside });
+      const mayLeave = () => {
+        if (!inside()) return false;
+        // In the next turn of the loop the request is with the kernel.
+        setImmediate(failpoint, app.config.refresh.failpoints, 'sent');
+        return true;
+      };
+      return app.egress.fetch(url, { ...init, fresh: true, timeoutMs: callMs, mayLeave });
     },
   };
   if (!inside())
