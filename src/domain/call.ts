@@ -67,8 +67,8 @@ export type Caches = {
 
 /** Refreshes under way in this process, one for each connection and generation, and never more at once than is allowed. */
 export type Refreshes = {
-  /** The outcome of the refresh that is under way, or of the one that `run` begins. */
-  share(credential: ReadyCredential, run: () => Promise<RefreshOutcome>): Promise<RefreshOutcome>;
+  /** The outcome of the refresh that is under way, or of the one that `run` begins. Null: it was left to another replica. */
+  share(credential: ReadyCredential, run: () => Promise<RefreshOutcome | null>): Promise<RefreshOutcome | null>;
   /** Runs with one of the permits, of which a client at a token endpoint gets a part. */
   withPermit<T>(client: string, work: () => Promise<T>): Promise<T>;
   /** Obtains a grant and stores it: until then the process does not end. */

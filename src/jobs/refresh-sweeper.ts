@@ -2,7 +2,7 @@ import { LatchkeyError } from '../base/error.ts';
 import { hot } from '../db/hot.ts';
 import type { App } from '../domain/call.ts';
 import { loadCredential } from '../domain/connections/load-credential.ts';
-import { refresh } from '../domain/tokens/refresh.ts';
+import { refreshUnlessUnderWay } from '../domain/tokens/refresh.ts';
 import { isRefreshable } from '../domain/tokens/refuse-unless-usable.ts';
 
 type Due = { tenant_id: string; connection_id: string; unresolved: boolean; lag_ms: number };
@@ -62,10 +62,14 @@ export class RefreshSweeper {
     const app = this.#app;
     const credential = await loadCredential(app, tenantId, connectionId);
     if (!credential) return;
-    const outcome = isRefreshable(credential) ? await refresh(app, credential, { follow: false }) : null;
+    const postpone = () => hot(app.pool, 'postponeRefresh', [tenantId, connectionId, POSTPONED_MS]);
+    if (!isRefreshable(credential)) {
+      await postpone();
+      return;
+    }
+    const outcome = await refreshUnlessUnderWay(app, credential);
     if (outcome?.kind === 'moved') await hot(app.pool, 'purgeTokenGenerations', [tenantId, connectionId]);
-    else if (!outcome || !hasPause(outcome.error))
-      await hot(app.pool, 'postponeRefresh', [tenantId, connectionId, POSTPONED_MS]);
+    if (outcome?.kind === 'failed' && !hasPause(outcome.error)) await postpone();
   }
 }
 

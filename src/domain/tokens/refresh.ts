@@ -36,15 +36,20 @@ export type Lease = {
 type ClaimRow = { epoch: number; sealed: Buffer; fields: JsonObject; unresolved: boolean; failure_count: number };
 
 /**
- * Renews a connection's tokens, exactly once over all replicas (refresh.md). `force`: although a pause after a failure has not ended. `follow`: wait where
- * another replica is at it.
+ * Renews a connection's tokens, exactly once over all replicas (refresh.md); where another replica is at it, waits for what comes of it. `force`: although a
+ * pause after a failure has not ended.
  */
-export function refresh(
-  app: App,
-  credential: ReadyCredential,
-  { force = false, follow = true }: { force?: boolean; follow?: boolean } = {},
-): Promise<RefreshOutcome> {
-  return app.refreshes.share(credential, () => attempt(app, credential, force, follow));
+export async function refresh(app: App, credential: ReadyCredential, { force = false } = {}): Promise<RefreshOutcome> {
+  for (;;) {
+    const outcome = await app.refreshes.share(credential, () => attempt(app, credential, force, true));
+    // Null comes of an attempt of our own that does not wait.
+    if (outcome) return outcome;
+  }
+}
+
+/** The same without waiting. Null: another replica is at it. */
+export function refreshUnlessUnderWay(app: App, credential: ReadyCredential): Promise<RefreshOutcome | null> {
+  return app.refreshes.share(credential, () => attempt(app, credential, false, false));
 }
 
 async function attempt(
@@ -52,18 +57,19 @@ async function attempt(
   credential: ReadyCredential,
   force: boolean,
   follow: boolean,
-): Promise<RefreshOutcome> {
+): Promise<RefreshOutcome | null> {
+  const { tenantId, connectionId: id } = credential;
   try {
     // The setup of a disabled integration, too: its connections are kept fresh.
-    const setup = await loadOAuthSetupOf(app, credential.tenantId, credential.integrationId ?? '');
+    const setup = await loadOAuthSetupOf(app, tenantId, credential.integrationId ?? '');
+    const bulkhead = `${setup.client.definition.tokenUrl} ${setup.client.clientId}`;
     for (;;) {
-      const bulkhead = `${setup.client.definition.tokenUrl} ${setup.client.clientId}`;
-      const outcome = await app.refreshes.withPermit(bulkhead, () => lead(app, credential, setup, force));
+      let outcome = await app.refreshes.withPermit(bulkhead, () => lead(app, credential, setup, force));
+      if (!outcome && !follow) return null;
+      outcome ??= settledBy(credential, await waitForRefresh(app, credential), force);
+      // What moved by another's hand may have been seen before the word of it came.
+      if (outcome?.kind === 'moved') app.forget({ kind: 'connection', tenantId, id });
       if (outcome) return outcome;
-      if (!follow) return { kind: 'moved', refreshed: false };
-      const state = await waitForRefresh(app, credential);
-      const settled = settledBy(credential, state, force);
-      if (settled) return settled;
     }
   } catch (error) {
     if (!(error instanceof LatchkeyError)) app.log.error({ err: error }, 'a refresh failed unexpectedly');

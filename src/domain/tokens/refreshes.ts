@@ -2,7 +2,7 @@ import type { ReadyCredential, Refreshes, RefreshOutcome } from '../call.ts';
 
 /** Refreshes under way in this process: one for each connection and generation, whoever asks (refresh.md, step 1). They go on when their callers leave. */
 export class RefreshesUnderWay implements Refreshes {
-  readonly #running = new Map<string, Promise<RefreshOutcome>>();
+  readonly #running = new Map<string, Promise<RefreshOutcome | null>>();
   readonly #mostOfOne: number;
   readonly #all: Permits;
   readonly #byClient = new Map<string, Permits>();
@@ -20,8 +20,8 @@ export class RefreshesUnderWay implements Refreshes {
 
   share(
     { tenantId, connectionId, generation }: ReadyCredential,
-    run: () => Promise<RefreshOutcome>,
-  ): Promise<RefreshOutcome> {
+    run: () => Promise<RefreshOutcome | null>,
+  ): Promise<RefreshOutcome | null> {
     const key = `${tenantId} ${connectionId} ${generation}`;
     const known = this.#running.get(key);
     if (known) return known;
