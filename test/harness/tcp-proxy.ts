@@ -7,6 +7,7 @@ export class TcpProxy {
   readonly #server = createServer((socket) => this.#forward(socket));
   readonly #target: { host: string; port: number };
   #cut = false;
+  #losing: { text: string; done: () => void } | null = null;
 
   private constructor(target: { host: string; port: number }) {
     this.#target = target;
@@ -36,6 +37,22 @@ export class TcpProxy {
     this.#cut = false;
   }
 
+  /** Resets the connection on which this text is sent next, in place of what is answered to it. Resolves when that has happened. */
+  loseAnswerTo(text: string): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#losing = { text, done: resolve };
+    return promise;
+  }
+
+  /** Connections that are open now say nothing any more, for ever; new ones work. */
+  silence(): void {
+    for (const socket of this.#sockets) {
+      socket.unpipe();
+      socket.removeAllListeners('data');
+      socket.pause();
+    }
+  }
+
   async stop(): Promise<void> {
     this.cut();
     await new Promise((done) => this.#server.close(done));
@@ -59,5 +76,16 @@ export class TcpProxy {
       });
       from.pipe(to);
     }
+    socket.on('data', (chunk: Buffer) => {
+      if (!this.#losing || !chunk.includes(this.#losing.text)) return;
+      const { done } = this.#losing;
+      this.#losing = null;
+      target.unpipe(socket);
+      target.once('data', () => {
+        socket.resetAndDestroy();
+        done();
+      });
+      target.resume();
+    });
   }
 }

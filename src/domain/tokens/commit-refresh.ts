@@ -31,9 +31,12 @@ export async function commitRefresh(
 ): Promise<void> {
   const { tenantId, connectionId } = credential;
   const receivedAt = performance.now();
-  const values = await statementValues(app, credential, setup, lease, tokens);
-  failpoint(app.config.refresh.failpoints, 'before_commit');
-  const outcome = await holding(app, () => hot<{ outcome: CommitOutcome }>(app.commitPool, 'commitRefresh', values));
+  const outcome = await holding(app, async () => {
+    // Sealing, too, may need the database.
+    const values = await statementValues(app, credential, setup, lease, tokens);
+    failpoint(app.config.refresh.failpoints, 'before_commit');
+    return hot<{ outcome: CommitOutcome }>(app.commitPool, 'commitRefresh', values);
+  });
   failpoint(app.config.refresh.failpoints, 'committed');
   app.metrics.lossWindow.observe((performance.now() - receivedAt) / 1000);
   app.metrics.refreshes.inc({ provider: credential.provider, outcome });
