@@ -46,6 +46,14 @@ export async function commitRefresh(
   if (outcome === 'gone') await revokeLateGrant(app, credential, setup, tokens);
 }
 
+/** PostgreSQL's classes of what the same statement does not run into again: deadlocks, limits, an operator's hand, its own faults. */
+const PASSING = /^(40|53|55|57|58|XX)...$/;
+
+function mayPass(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return isDatabaseUnavailable(error) || PASSING.test(code);
+}
+
 function holding(app: App, commit: () => Promise<{ outcome: CommitOutcome }[]>): Promise<CommitOutcome> {
   const since = performance.now();
   return app.refreshes.hold(async () => {
@@ -54,7 +62,7 @@ function holding(app: App, commit: () => Promise<{ outcome: CommitOutcome }[]>):
         const [row] = await commit();
         return row!.outcome;
       } catch (error) {
-        if (!isDatabaseUnavailable(error) || performance.now() - since > HOLD_MS) throw error;
+        if (!mayPass(error) || performance.now() - since > HOLD_MS) throw error;
         app.log.warn({ err: error }, 'refreshed tokens wait for the database');
         await new Promise((done) => setTimeout(done, pauseMs));
       }
