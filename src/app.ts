@@ -46,6 +46,7 @@ import { warmValidation } from './server/pipeline/validate.ts';
 const PRINCIPALS_CACHED = 50_000;
 const OAUTH_SETUPS_CACHED = 10_000;
 const FETCHED_TOKENS_CACHED = 50_000;
+const COMMIT_MS = 3_000;
 
 /** What a process is given to run with. */
 export type Setting = {
@@ -191,6 +192,8 @@ function openCommitPool({ database }: Config, log: Log): Pool {
     connectionString: database.url,
     max: 2,
     application_name: 'latchkey-commit',
+    // One that went silent is given up while the lease still runs; the attempt's id tells what became of the statement.
+    ...{ connectionTimeoutMillis: COMMIT_MS, query_timeout: COMMIT_MS },
     keepAlive: true,
   });
   const note = (error: Error) => log.warn({ err: error }, 'a connection for commits was lost');

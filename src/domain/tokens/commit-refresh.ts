@@ -15,8 +15,9 @@ type CommitOutcome = 'committed' | 'already' | 'candidate' | 'superseded' | 'gon
 
 /** For how long tokens in hand are held while the database does not answer (refresh.md, step 5). */
 const HOLD_MS = 60_000;
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 2_000;
+const FIRST_PAUSE_MS = 50;
+/** Shorter than others take to find that the lease has ended: they would send a token that is used up. */
+const LONGEST_PAUSE_MS = 250;
 
 /**
  * Stores what a refresh yielded, first of all and in one statement. Tried again while the database does not answer: the attempt's id tells whether the
