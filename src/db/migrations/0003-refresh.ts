@@ -126,13 +126,13 @@ declare
   v_outcome text := 'committed';
 begin
   perform latchkey.enter(p_tenant);
-  -- The commit before may have been acknowledged to nobody: the attempt tells.
-  if exists (select from latchkey.token_generation t where t.tenant_id = p_tenant and t.attempt_id = p_attempt) then
-    return 'already';
-  end if;
   select k.granted_generation, c.status into v_granted, v_status
     from latchkey.connection c left join latchkey.credential k on k.tenant_id = c.tenant_id and k.connection_id = c.id
    where c.tenant_id = p_tenant and c.id = p_connection for update of c;
+  -- The commit before may have been acknowledged to nobody, or have been under way until now: the attempt tells.
+  if exists (select from latchkey.token_generation t where t.tenant_id = p_tenant and t.attempt_id = p_attempt) then
+    return 'already';
+  end if;
   if v_status is null or v_status = 'REVOKED' then
     return 'gone';
   end if;
