@@ -12,7 +12,7 @@ const STATEMENTS = {
   appendAudit: 'select latchkey.append_audit(key, value) from json_each($1)',
   markUsed: 'select latchkey.mark_used($1, $2, $3)',
   claimRefresh: 'select * from latchkey.claim_refresh($1, $2, $3, $4, $5, $6, $7)',
-  releaseRefresh: 'select latchkey.release_refresh($1, $2, $3)',
+  releaseRefresh: 'select latchkey.release_refresh($1, $2, $3, $4)',
   commitRefresh: 'select latchkey.commit_refresh($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) as outcome',
   failRefresh: 'select latchkey.fail_refresh($1, $2, $3, $4, $5, $6, $7) as applied',
   postponeRefresh: 'select latchkey.postpone_refresh($1, $2, $3)',

@@ -111,10 +111,13 @@ begin
     returning k.lease_epoch, k.sealed, k.fields, free.attempt_id <> '' or k.failure_class = 'unresolved', k.failure_count;
 end $$;
 
-create function latchkey.release_refresh(p_tenant text, p_connection text, p_epoch integer) returns void language plpgsql as $$
+-- Where an attempt before is unresolved it stays so, and is the next to be looked at.
+create function latchkey.release_refresh(p_tenant text, p_connection text, p_epoch integer, p_unresolved boolean) returns void language plpgsql as $$
 begin
   perform latchkey.enter(p_tenant);
-  update latchkey.credential set lease_until = null, lease_owner = '', attempt_id = '', attempt_time = null
+  update latchkey.credential
+     set lease_until = case when p_unresolved then clock_timestamp() end, lease_owner = '',
+         attempt_id = case when p_unresolved then attempt_id else '' end, attempt_time = case when p_unresolved then attempt_time end
    where tenant_id = p_tenant and connection_id = p_connection and lease_epoch = p_epoch;
 end $$;
 
@@ -261,7 +264,7 @@ const OURS = [
   'pass_circuit(text, text, integer)',
   'note_circuit(text, text, text)',
   'claim_refresh(text, text, integer, text, text, integer, boolean)',
-  'release_refresh(text, text, integer)',
+  'release_refresh(text, text, integer, boolean)',
   'commit_refresh(text, text, integer, integer, text, json, bytea, bytea, json, json)',
   'record_refresh(text, text, json, json, text)',
   'fail_refresh(text, text, integer, integer, json, json, json)',

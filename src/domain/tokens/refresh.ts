@@ -185,7 +185,7 @@ async function afterFailure(
   const { tenantId, connectionId } = credential;
   if (!(error instanceof OAuthError)) throw error;
   if (error.unanswered === 'not_sent' && !insideLease(app, lease)()) {
-    await hot(app.pool, 'releaseRefresh', [tenantId, connectionId, lease.epoch]);
+    await hot(app.pool, 'releaseRefresh', [tenantId, connectionId, lease.epoch, lease.afterUnresolved]);
     return { kind: 'failed', error: asError(oauthFailure(error, setup.integration.id)) };
   }
   if (error.unanswered === 'unknown') lease.afterUnresolved = true;
