@@ -42,7 +42,7 @@ async function renew(
 ): Promise<ReadyCredential> {
   const outcome = await refresh(app, credential);
   if (outcome.kind === 'failed') return goOnWith(app, credential, minValidForMs, outcome.error);
-  const fresh = await reloadPast(app, credential, outcome.refreshed, reload);
+  const fresh = await reload();
   if (!fresh) throw connectionNotFound(credential.connectionId);
   refuseUnlessUsable(app, fresh, null);
   const left = leftMs(app, fresh);
@@ -53,19 +53,6 @@ async function renew(
       metadata: { provider_error: 'expired_at_once' },
     });
   return fresh;
-}
-
-/** What is remembered here may be from before, where another replica's word of the change has yet to come. */
-async function reloadPast(
-  app: App,
-  { tenantId, connectionId, generation }: ReadyCredential,
-  moved: boolean,
-  reload: Reload,
-): Promise<ReadyCredential | null> {
-  const fresh = await reload();
-  if (!moved || fresh?.generation !== generation) return fresh;
-  app.forget({ kind: 'connection', tenantId, id: connectionId });
-  return reload();
 }
 
 /** A token that still works is better than none, unless it was asked to live longer. */
