@@ -14,6 +14,7 @@ import { bearer } from '../harness/credentials.ts';
 import { ADMIN_KEY, type Clients, clientsOf, transportTo } from '../harness/server.ts';
 import { grpcCaller, httpCaller, load, type Measured } from './load.ts';
 import { BenchProcess } from './process.ts';
+import { refreshBench } from './refresh.ts';
 import { seedConnections } from './seed.ts';
 
 const CACHED = 100_000;
@@ -55,6 +56,7 @@ async function main(): Promise<void> {
       credentials: credentialsBench,
       cache: cacheBench,
       list: listBench,
+      refresh: refreshBench,
     };
     const chosen = process.argv.slice(2);
     for (const [name, bench] of Object.entries(benches))
