@@ -101,7 +101,8 @@ begin
       select k.connection_id, k.attempt_id from latchkey.credential k join latchkey.connection c on c.tenant_id = k.tenant_id and c.id = k.connection_id
        where k.tenant_id = p_tenant and k.connection_id = p_connection and k.generation = p_generation and c.status = 'ACTIVE'
          and (k.lease_until is null or k.lease_until < clock_timestamp())
-         and (p_force or k.refresh_not_before is null or k.refresh_not_before <= clock_timestamp())
+         -- An attempt that a dead replica left is repeated while the provider forgives it, whatever pause it was begun in.
+         and (p_force or k.attempt_id <> '' or k.refresh_not_before is null or k.refresh_not_before <= clock_timestamp())
          and latchkey.pass_circuit(p_tenant, c.integration_id, p_lease_ms)
        for update of k)
     update latchkey.credential k
