@@ -93,7 +93,7 @@ begin
 end $$;
 
 create function latchkey.claim_refresh(p_tenant text, p_connection text, p_generation integer, p_owner text, p_attempt text, p_lease_ms integer, p_force boolean)
-returns table (epoch integer, sealed bytea, fields jsonb, unresolved boolean, failure_count integer) language plpgsql as $$
+returns table (epoch integer, sealed bytea, fields jsonb, unresolved boolean, failure_count integer, late boolean) language plpgsql as $$
 begin
   perform latchkey.enter(p_tenant);
   return query
@@ -109,7 +109,8 @@ begin
        set lease_owner = p_owner, lease_until = clock_timestamp() + p_lease_ms * interval '1 ms', lease_epoch = k.lease_epoch + 1,
            attempt_id = p_attempt, attempt_time = clock_timestamp()
       from free where k.tenant_id = p_tenant and k.connection_id = free.connection_id
-    returning k.lease_epoch, k.sealed, k.fields, free.attempt_id <> '' or k.failure_class = 'unresolved', k.failure_count;
+    returning k.lease_epoch, k.sealed, k.fields, free.attempt_id <> '' or k.failure_class = 'unresolved', k.failure_count,
+      exists (select from latchkey.token_generation t where t.tenant_id = p_tenant and t.connection_id = p_connection and t.state = 'candidate' and t.generation = p_generation + 1);
 end $$;
 
 -- Where an attempt before is unresolved it stays so, and is the next to be looked at.

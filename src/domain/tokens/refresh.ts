@@ -31,9 +31,20 @@ export type Lease = {
   afterUnresolved: boolean;
   /** How many attempts failed since the last success. */
   failures: number;
+  /** A late answer brought a newer refresh token than the stored one, which that answer used up. */
+  late: boolean;
+  /** Refresh tokens that this attempt has sent. */
+  sent: Set<string>;
 };
 
-type ClaimRow = { epoch: number; sealed: Buffer; fields: JsonObject; unresolved: boolean; failure_count: number };
+type ClaimRow = {
+  epoch: number;
+  sealed: Buffer;
+  fields: JsonObject;
+  unresolved: boolean;
+  failure_count: number;
+  late: boolean;
+};
 
 /**
  * Renews a connection's tokens, exactly once over all replicas (refresh.md); where another replica is at it, waits for what comes of it. `force`: although a
@@ -108,7 +119,7 @@ async function lead(
   const lease = await claim(app, credential, force);
   if (!lease) return settledBy(credential, await readRefreshState(app, credential), force);
   failpoint(app.config.refresh.failpoints, 'claimed');
-  const token = lease.secrets.refresh_token;
+  const token = (lease.late && (await candidateOf(app, credential))) || lease.secrets.refresh_token;
   if (!token) throw new Error('a credential without refresh token was claimed');
   try {
     const tokens = await send(app, setup.client, lease, token);
@@ -133,8 +144,9 @@ async function claim(app: App, credential: ReadyCredential, force: boolean): Pro
   const opened = await app.keyring.open(credentialPlace(tenantId, connectionId, generation), row.sealed);
   const secrets = JSON.parse(opened.toString()) as Record<string, string>;
   opened.fill(0);
-  const { epoch, fields, unresolved, failure_count: failures } = row;
-  return { epoch, attemptId, claimedAt, wallAt, fields, secrets, afterUnresolved: unresolved, failures };
+  const { epoch, fields, unresolved, failure_count: failures, late } = row;
+  const known = { fields, secrets, afterUnresolved: unresolved, failures, late };
+  return { epoch, attemptId, claimedAt, wallAt, ...known, sent: new Set() };
 }
 
 /** Sends inside the lease alone; once more with the same token where nobody knows what became of the first. */
@@ -156,6 +168,7 @@ async function send(app: App, client: OAuthClient, lease: Lease, token: string):
   };
   if (!inside())
     throw new OAuthError('unavailable', 'the lease ended before the request left', { unanswered: 'not_sent' });
+  lease.sent.add(token);
   try {
     return await refreshToken(leaving, token);
   } catch (error) {
@@ -189,11 +202,10 @@ async function afterFailure(
     return { kind: 'failed', error: asError(oauthFailure(error, setup.integration.id)) };
   }
   if (error.unanswered === 'unknown') lease.afterUnresolved = true;
-  // A token that a late answer brought is newer than the one that is refused.
-  const candidate = error.failure === 'grant_dead' ? await candidateOf(app, credential) : null;
-  if (candidate && insideLease(app, lease)()) {
+  const other = error.failure === 'grant_dead' ? await unsentOf(app, credential, lease) : undefined;
+  if (other && insideLease(app, lease)()) {
     try {
-      const tokens = await send(app, setup.client, lease, candidate);
+      const tokens = await send(app, setup.client, lease, other);
       await commitRefresh(app, credential, setup, lease, tokens);
       return { kind: 'moved', refreshed: true };
     } catch (second) {
@@ -202,6 +214,12 @@ async function afterFailure(
     }
   }
   return afterRefusal(app, credential, setup, lease, error);
+}
+
+/** Where one token is refused: the one that a late answer brought, or the stored one. */
+async function unsentOf(app: App, credential: ReadyCredential, { sent, secrets }: Lease): Promise<string | undefined> {
+  const candidate = await candidateOf(app, credential);
+  return [candidate, secrets.refresh_token].find((token): token is string => !!token && !sent.has(token));
 }
 
 async function candidateOf(app: App, credential: ReadyCredential): Promise<string | null> {
