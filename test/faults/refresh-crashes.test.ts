@@ -194,6 +194,24 @@ describe('A provider without grace', () => {
     expect(world.provider.hits.length).toBe(before + 1);
   });
 
+  it('has a loss reported as such also where a frozen replica gave the lease back in between', async () => {
+    const second = await world.replica({ ...NO_SWEEPS, REFRESH_FAILPOINTS: 'before_send:stop' });
+    const victim = await world.replica({ ...NO_SWEEPS, REFRESH_FAILPOINTS: 'answered:kill' });
+    const connections = await world.import(survivor, 1);
+    const [{ connectionId, family }] = connections as [Imported];
+    survivor.process.signal('SIGSTOP');
+    await killed(victim, connections);
+    const asked = tokenOf(second, connectionId).catch(asFailure);
+    await frozen(second.process);
+    await ended(world, connectionId);
+    second.process.signal('SIGCONT');
+    expect(await asked).toMatchObject({ reason: 'PROVIDER_UNAVAILABLE' });
+    expect(world.provider.hitsOf(family)).toHaveLength(1);
+    survivor.process.signal('SIGCONT');
+    await reported(world, connectionId, performance.now(), SCALED);
+    await second.process.stop('SIGKILL');
+  });
+
   it.each(FAILPOINTS.filter((step) => !LOSING.includes(step)))('loses nothing to a kill at `%s`', async (step) => {
     for (let run = 0; run < RUNS; run++) {
       const { connections, at } = await kill(step, 1);
@@ -206,6 +224,15 @@ describe('A provider without grace', () => {
     }
   });
 });
+
+/** Waits until a connection's lease has ended. */
+async function ended({ database }: Refreshing, connectionId: string): Promise<void> {
+  const look = () =>
+    database.sql('select lease_until < clock_timestamp() as ended from latchkey.credential where connection_id = $1', [
+      connectionId,
+    ]);
+  await expect.poll(look, { timeout: 10_000 }).toEqual([{ ended: true }]);
+}
 
 async function refusalOf(replica: ReplicaProcess, connectionId: string) {
   return tokenOf(replica, connectionId).then(() => null, asFailure);
@@ -267,14 +294,7 @@ describe('A holder that is frozen', () => {
     survivor.process.signal('SIGSTOP');
     const asked = tokenOf(victim, connectionId).catch(asFailure);
     await frozen(victim.process);
-    const ended = async () => {
-      const rows = await world.database.sql<{ ended: boolean }>(
-        'select lease_until < clock_timestamp() as ended from latchkey.credential where connection_id = $1',
-        [connectionId],
-      );
-      return rows[0]!.ended;
-    };
-    await expect.poll(ended, { timeout: 10_000 }).toBe(true);
+    await ended(world, connectionId);
     victim.process.signal('SIGCONT');
     expect(await asked).toMatchObject({ reason: 'PROVIDER_UNAVAILABLE' });
     expect(world.provider.hitsOf(family)).toHaveLength(0);
@@ -284,17 +304,17 @@ describe('A holder that is frozen', () => {
     expect(world.provider.hitsOf(family)).toHaveLength(1);
   });
 
-  it('after it sent keeps what it got as a candidate, which is used when the stored token is refused', async () => {
+  /** The answer to a holder that is frozen comes; another one has the lease, and its call is on its way. */
+  const late = async () => {
     const victim = await world.replica(NO_SWEEPS);
-    const connections = await world.import(survivor, 1);
-    const [{ connectionId, family }] = connections as [Imported];
-    const late = world.provider.next(family, { hold: 'after' });
+    const [imported] = (await world.import(survivor, 1)) as [Imported];
+    const { connectionId, family } = imported;
+    const mine = world.provider.next(family, { hold: 'after' });
     const asked = tokenOf(victim, connectionId).catch(() => null);
-    await late.arrived;
+    await mine.arrived;
     victim.process.signal('SIGSTOP');
     await frozen(victim.process);
-    late.release();
-    // The other one has the lease when the late answer is read, and its own is still to come.
+    mine.release();
     const other = world.provider.next(family, { hold: 'before', status: 503 });
     await other.arrived;
     victim.process.signal('SIGCONT');
@@ -306,17 +326,81 @@ describe('A holder that is frozen', () => {
       return rows[0]!.n;
     };
     await expect.poll(candidates, { timeout: 10_000 }).toBe(1);
-    // Beyond its grace the stored token is refused from here on; the candidate is not.
-    world.provider.options.graceMs = 0;
-    other.release();
-    await asked;
-    await expect.poll(() => tokenOf(survivor, connectionId).catch(() => null), { timeout: 20_000 }).not.toBeNull();
-    const token = await tokenOf(survivor, connectionId);
-    expect(world.provider.familyOf(token)).toBe(family);
-    const hits = world.provider.hitsOf(family);
-    expect(hits.at(-1)!.ok).toBe(true);
-    expect(hits.at(-1)!.token).not.toBe(family.first.refreshToken);
-    expect(hits.filter(({ token: sent }) => sent === hits.at(-1)!.token)).toHaveLength(1);
+    return {
+      imported,
+      other,
+      async done() {
+        await asked;
+        await victim.process.stop('SIGKILL');
+      },
+    };
+  };
+
+  it.each(['refuse', 'revoke_family'] as const)(
+    'after it sent keeps what it got as a candidate, which saves the connection where reuse leads to `%s`',
+    async (reuse) => {
+      Object.assign(world.provider.options, { graceMs: 60_000, reuse });
+      const { imported, other, done } = await late();
+      const { connectionId, family } = imported;
+      // From here on the stored token is beyond its grace.
+      world.provider.options.graceMs = 0;
+      other.release();
+      await done();
+      await expect.poll(() => tokenOf(survivor, connectionId).catch(() => null), { timeout: 20_000 }).not.toBeNull();
+      const token = await tokenOf(survivor, connectionId);
+      expect(world.provider.familyOf(token)).toBe(family);
+      expect(world.provider.goesOn(token)).toBe(true);
+      const newest = world.provider.hitsOf(family).at(-1)!;
+      expect(newest.ok).toBe(true);
+      expect(newest.token).not.toBe(family.first.refreshToken);
+      expect(world.provider.hitsOf(family).filter((hit) => hit.token === newest.token)).toHaveLength(1);
+    },
+  );
+});
+
+describe('The sweeper', () => {
+  let world: Refreshing;
+  let survivor: ReplicaProcess;
+  beforeAll(async () => {
+    world = await Refreshing.start(await GraceProvider.start({ graceMs: 6_000 }), SCALED);
+    // Its own calls may take long.
+    survivor = await world.replica({ REFRESH_CALL_MS: '8000', REFRESH_LEASE_MS: '16500' });
+  });
+  afterAll(() => world.stop());
+
+  const refreshedBySweep = async ({ connectionId, family }: Imported, at: number) => {
+    const generation = () =>
+      world.database.sql('select generation from latchkey.credential where connection_id = $1', [connectionId]);
+    await expect.poll(generation, { timeout: boundMs(SCALED, 1) }).toEqual([{ generation: 2 }]);
+    expect(performance.now() - at).toBeLessThanOrEqual(boundMs(SCALED, 1));
+    expect(family.revoked).toBe(false);
+  };
+
+  it('takes over what a dead replica left, while a provider hangs on another connection', async () => {
+    const [hanging, left] = (await world.import(survivor, 2)) as [Imported, Imported];
+    const held = world.provider.next(hanging.family, { hold: 'before' });
+    await world.database.sql('update latchkey.connection set last_used_at = now() where id = $1', [
+      hanging.connectionId,
+    ]);
+    await world.database.sql('update latchkey.credential set refresh_due = now() where connection_id = $1', [
+      hanging.connectionId,
+    ]);
+    await held.arrived;
+    const victim = await world.replica({ ...NO_SWEEPS, REFRESH_FAILPOINTS: 'answered:kill' });
+    await refreshedBySweep(left, await killed(victim, [left]));
+    held.release();
+  });
+
+  it('takes over an attempt that was forced in a pause, without waiting for the end of the pause', async () => {
+    const [imported] = (await world.import(survivor, 1)) as [Imported];
+    const { connectionId, family } = imported;
+    world.provider.next(family, { status: 429, retryAfterS: 3_600 });
+    expect(await refusalOf(survivor, connectionId)).toMatchObject({ reason: 'PROVIDER_RATE_LIMITED' });
+    const victim = await world.replica({ ...NO_SWEEPS, REFRESH_FAILPOINTS: 'answered:kill' });
+    await victim.clients.connections.refreshConnection({ connectionId }).catch(() => null);
+    expect((await victim.process.exited).signal).toBe('SIGKILL');
+    await refreshedBySweep(imported, performance.now());
+    expect(world.provider.hitsOf(family)).toHaveLength(3);
   });
 });
 

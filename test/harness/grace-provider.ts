@@ -26,6 +26,8 @@ export type Script = {
   drop?: 'before' | 'after';
   /** Answer this status, and do nothing. */
   status?: number;
+  /** With `status`. */
+  retryAfterS?: number;
 };
 
 type Scripted = Script & { arrived: () => void; released: Promise<void> };
@@ -194,6 +196,7 @@ export class GraceProvider {
     script?.arrived();
     if (script?.hold === 'before') await script.released;
     if (script?.drop === 'before') return void response.destroy();
+    if (script?.retryAfterS) response.setHeader('retry-after', script.retryAfterS);
     if (script?.status) return answer(response, script.status, { error: 'scripted' });
     const pair = this.#redeem(token);
     hit.ok = pair !== null;
