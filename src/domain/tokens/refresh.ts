@@ -16,6 +16,7 @@ import { loadOAuthSetupOf } from '../integrations/oauth-setup.ts';
 import { commitRefresh } from './commit-refresh.ts';
 import { failRefresh } from './fail-refresh.ts';
 import { failpoint } from './failpoints.ts';
+import { mayStillSend } from './lease.ts';
 import { type RefreshState, readRefreshState, waitForRefresh } from './wait-for-refresh.ts';
 
 /** A lease that this process holds: what its attempt is sent and stored under. */
@@ -184,7 +185,8 @@ function insideLease(app: App, { claimedAt, wallAt }: Lease): () => boolean {
   return () => {
     const monotonicMs = performance.now() - claimedAt;
     const wallMs = Date.now() - wallAt;
-    return Math.max(monotonicMs, wallMs) + callMs + guardMs <= leaseMs && wallMs > -guardMs;
+    const elapsedMs = Math.max(monotonicMs, wallMs);
+    return mayStillSend({ elapsedMs, leaseMs, callMs, guardMs }) && wallMs > -guardMs;
   };
 }
 
