@@ -16,7 +16,6 @@ const STATEMENTS = {
   commitRefresh: 'select latchkey.commit_refresh($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) as outcome',
   failRefresh: 'select latchkey.fail_refresh($1, $2, $3, $4, $5, $6, $7) as applied',
   postponeRefresh: 'select latchkey.postpone_refresh($1, $2, $3)',
-  purgeTokenGenerations: 'select latchkey.purge_token_generations($1, $2)',
   readRefresh: 'select * from latchkey.read_refresh($1, $2)',
   routeDueRefreshes: 'select * from latchkey.route_due_refreshes($1)',
   routeEndedAuthorizations: 'select * from latchkey.route_ended_authorizations($1)',

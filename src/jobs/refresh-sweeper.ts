@@ -7,7 +7,10 @@ import { isRefreshable } from '../domain/tokens/refuse-unless-usable.ts';
 
 type Due = { tenant_id: string; connection_id: string; unresolved: boolean; lag_ms: number };
 
-const MOST_AT_ONCE = 500;
+/** More than a page is looked at, and a page of it taken by chance: two replicas seldom take the same. */
+const LOOKED_AT = 1_000;
+const PAGE = 250;
+const MOST_AT_ONCE = 2_000;
 /** What cannot be renewed for now is not looked at again for so long. */
 const POSTPONED_MS = 60_000;
 
@@ -20,6 +23,7 @@ export class RefreshSweeper {
   #timer: NodeJS.Timeout | undefined;
   #sweeping: Promise<void> = Promise.resolve();
   #stopped = false;
+  readonly #renewing = new Map<string, Promise<void>>();
 
   constructor(app: App) {
     this.#app = app;
@@ -33,6 +37,7 @@ export class RefreshSweeper {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#sweeping;
+    await Promise.all(this.#renewing.values());
   }
 
   #schedule(): void {
@@ -47,15 +52,24 @@ export class RefreshSweeper {
     this.#timer.unref();
   }
 
-  /** On until less than a page is due: a backlog is not worked off at one page a period. */
+  /** On while there is a backlog; a provider that hangs keeps neither the next sweep waiting nor other connections. */
   async #sweep(): Promise<void> {
     for (;;) {
-      const due = await hot<Due>(this.#app.pool, 'routeDueRefreshes', [MOST_AT_ONCE]);
+      const due = await hot<Due>(this.#app.pool, 'routeDueRefreshes', [LOOKED_AT]);
       this.#app.metrics.sweepLag.set(Math.max(0, ...due.map((row) => row.lag_ms)) / 1000);
-      const unique = new Map(due.map((row) => [`${row.tenant_id} ${row.connection_id}`, row]));
-      await Promise.all([...unique.values()].map((row) => this.#renew(row)));
-      if (this.#stopped || due.length < MOST_AT_ONCE) return;
+      for (const row of sample(due, PAGE)) this.#begin(row);
+      if (this.#stopped || due.length < PAGE || this.#renewing.size > MOST_AT_ONCE) return;
+      await Promise.race(this.#renewing.values());
     }
+  }
+
+  #begin(row: Due): void {
+    const key = `${row.tenant_id} ${row.connection_id}`;
+    if (this.#renewing.has(key)) return;
+    const renewing = this.#renew(row)
+      .catch((error: unknown) => this.#app.log.warn({ err: error }, 'a due refresh was not made'))
+      .finally(() => this.#renewing.delete(key));
+    this.#renewing.set(key, renewing);
   }
 
   async #renew({ tenant_id: tenantId, connection_id: connectionId }: Due): Promise<void> {
@@ -68,7 +82,6 @@ export class RefreshSweeper {
       return;
     }
     const outcome = await refreshUnlessUnderWay(app, credential);
-    if (outcome?.kind === 'moved') await hot(app.pool, 'purgeTokenGenerations', [tenantId, connectionId]);
     if (outcome?.kind === 'failed' && !hasPause(outcome.error)) await postpone();
   }
 }
@@ -79,4 +92,11 @@ function hasPause(error: Error): boolean {
     error instanceof LatchkeyError &&
     (error.reason === 'PROVIDER_UNAVAILABLE' || error.reason === 'PROVIDER_RATE_LIMITED')
   );
+}
+
+/** Some of the rows, by chance; the unresolved ones first. */
+function sample(due: Due[], size: number): Due[] {
+  const [first, rest] = [due.filter((row) => row.unresolved), due.filter((row) => !row.unresolved)];
+  const shuffled = rest.map((row) => ({ row, at: Math.random() })).sort((a, b) => a.at - b.at);
+  return [...first, ...shuffled.map(({ row }) => row)].slice(0, size);
 }

@@ -169,6 +169,7 @@ describe('Row-level security', () => {
         'connection.tenant_id',
         'credential.attempt_id',
         'credential.connection_id',
+        'credential.failure_class',
         'credential.keepalive_due',
         'credential.lease_until',
         'credential.refresh_due',

@@ -155,6 +155,7 @@ begin
     v_outcome := case when v_granted > p_generation then 'superseded' else 'candidate' end;
   else
     update latchkey.token_generation t set state = 'superseded' where t.tenant_id = p_tenant and t.connection_id = p_connection and t.state in ('active', 'candidate');
+    delete from latchkey.token_generation t where t.tenant_id = p_tenant and t.connection_id = p_connection and t.state <> 'active' and t.create_time < clock_timestamp() - interval '1 day';
     update latchkey.connection c
        set granted_scopes = (p_token ->> 'grantedScopes')::jsonb, missing_scopes = (p_token ->> 'missingScopes')::jsonb, status = 'ACTIVE', status_reason = ''
      where c.tenant_id = p_tenant and c.id = p_connection;
@@ -218,14 +219,8 @@ begin
       greatest(0, extract(epoch from greatest(k.refresh_not_before, (select case when b.failures >= 5 then greatest(b.open_until, b.probe_until) end from latchkey.circuit b where b.tenant_id = p_tenant and b.integration_id = c.integration_id)) - clock_timestamp()) * 1000)::integer, k.failure_class, k.failure_code, t.sealed, t.attempt_id
     from latchkey.connection c
     join latchkey.credential k on k.tenant_id = c.tenant_id and k.connection_id = c.id
-    left join lateral (select g.sealed, g.attempt_id from latchkey.token_generation g where g.tenant_id = p_tenant and g.connection_id = p_connection and g.state = 'candidate' order by g.create_time desc limit 1) t on true
+    left join lateral (select g.sealed, g.attempt_id from latchkey.token_generation g where g.tenant_id = p_tenant and g.connection_id = p_connection and g.state = 'candidate' and g.generation = k.generation + 1 order by g.epoch desc limit 1) t on true
     where c.tenant_id = p_tenant and c.id = p_connection;
-end $$;
-
-create function latchkey.purge_token_generations(p_tenant text, p_connection text) returns void language plpgsql as $$
-begin
-  perform latchkey.enter(p_tenant);
-  delete from latchkey.token_generation where tenant_id = p_tenant and connection_id = p_connection and state <> 'active' and create_time < clock_timestamp() - interval '1 day';
 end $$;
 
 create function latchkey.route_ended_authorizations(p_limit integer) returns table (tenant_id text, id text)
@@ -246,7 +241,8 @@ returns table (tenant_id text, connection_id text, unresolved boolean, lag_ms do
   union all
   (select k.tenant_id, k.connection_id, false, extract(epoch from clock_timestamp() - k.refresh_due) * 1000
      from latchkey.credential k join latchkey.connection c on c.tenant_id = k.tenant_id and c.id = k.connection_id
-    where k.refresh_due <= clock_timestamp() and k.attempt_id = '' and c.status = 'ACTIVE' and c.last_used_at > clock_timestamp() - interval '1 day'
+    where k.refresh_due <= clock_timestamp() and k.attempt_id = '' and c.status = 'ACTIVE'
+      and (c.last_used_at > clock_timestamp() - interval '1 day' or k.failure_class = 'unresolved')
     order by k.refresh_due limit p_limit)
   union all
   (select k.tenant_id, k.connection_id, false, extract(epoch from clock_timestamp() - k.keepalive_due) * 1000
@@ -272,7 +268,6 @@ const OURS = [
   'fail_refresh(text, text, integer, integer, json, json, json)',
   'postpone_refresh(text, text, integer)',
   'read_refresh(text, text)',
-  'purge_token_generations(text, text)',
 ];
 const ALL = [...OURS, ...ROUTING_FUNCTIONS].map((signature) => `latchkey.${signature}`).join(', ');
 
@@ -280,7 +275,7 @@ const GRANTS = `
 grant select, insert, update, delete on latchkey.token_generation, latchkey.circuit to latchkey_service;
 revoke execute on function ${ALL} from public;
 grant execute on function ${ALL} to latchkey_service;
-grant select (tenant_id, connection_id, attempt_id, lease_until, refresh_due, keepalive_due, refresh_not_before) on latchkey.credential to latchkey_router;
+grant select (tenant_id, connection_id, attempt_id, lease_until, refresh_due, keepalive_due, refresh_not_before, failure_class) on latchkey.credential to latchkey_router;
 grant select (tenant_id, id, status, last_used_at) on latchkey.connection to latchkey_router;
 grant select (status, expire_time) on latchkey.app_authorization to latchkey_router;
 grant select (tenant_id, id, settle_time) on latchkey.revocation to latchkey_router;
