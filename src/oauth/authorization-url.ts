@@ -5,6 +5,7 @@ import {
   pushedAuthorizationRequest,
 } from 'oauth4webapi';
 import { clientOf, insecureAllowed, type OAuthClient, serverOf, withClientSecrets } from './client.ts';
+import type { OAuthDefinition } from './definition.ts';
 import { OAuthError } from './oauth-error.ts';
 import { asOAuthError } from './request-token.ts';
 import { parse, refuseFailure, send } from './wire.ts';
@@ -40,13 +41,16 @@ export async function authorizationUrl(client: OAuthClient, request: Authorizati
 async function parametersOf({ definition, clientId }: OAuthClient, request: AuthorizationRequest) {
   const { scopes = {}, authorizationParameters = {} } = definition;
   const { redirectUri, state, verifier, nonce, loginHint, resource } = request;
-  const scope = request.scopes.join(scopes.separator || ' ');
+  const separator = scopes.separator || ' ';
+  const { main, further } = scopesByToken(definition, request.scopes);
+  const scope = main.join(separator);
   const parameters: Record<string, string> = {
     ...authorizationParameters,
     ...(loginHint ? { login_hint: loginHint } : {}),
     ...(resource ? { resource } : {}),
     ...(nonce ? { nonce } : {}),
     ...(scope ? { [scopes.parameter || 'scope']: scope } : {}),
+    ...Object.fromEntries(further.map(([parameter, own]) => [parameter, own.join(separator)])),
     response_type: 'code',
     client_id: clientId,
     redirect_uri: redirectUri,
@@ -58,6 +62,17 @@ async function parametersOf({ definition, clientId }: OAuthClient, request: Auth
     code_challenge: await calculatePKCECodeChallenge(verifier),
     code_challenge_method: 'S256',
   };
+}
+
+/** Scopes of the main token, and those of further ones by their parameter, without the prefix that tells them apart. */
+function scopesByToken({ subCredentials = [] }: OAuthDefinition, scopes: readonly string[]) {
+  const further = subCredentials.flatMap(({ scopeParameter, scopePrefix }): [string, string[]][] => {
+    if (!scopeParameter || !scopePrefix) return [];
+    const own = scopes.filter((scope) => scope.startsWith(scopePrefix));
+    return own.length > 0 ? [[scopeParameter, own.map((scope) => scope.slice(scopePrefix.length))]] : [];
+  });
+  const prefixes = subCredentials.flatMap(({ scopePrefix }) => scopePrefix || []);
+  return { main: scopes.filter((scope) => !prefixes.some((prefix) => scope.startsWith(prefix))), further };
 }
 
 /** The reference is used at once, and only once. */

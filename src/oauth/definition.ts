@@ -107,4 +107,6 @@ export type SubCredentialDefinition = {
   refreshToken?: string;
   expiresIn?: string;
   scope?: string;
+  scopeParameter?: string;
+  scopePrefix?: string;
 };

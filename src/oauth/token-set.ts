@@ -63,7 +63,7 @@ export function tokenSetOf(
       at.refreshExpiresIn ? pointer(document, at.refreshExpiresIn) : undefined,
       lifetimes.refreshTokenS,
     ),
-    scopes: scopesOf(scopes, pointer(document, at.scope || '/scope')),
+    scopes: allScopes(definition, scopesOf(scopes, pointer(document, at.scope || '/scope')), document),
     idTokenClaims,
     kept: keptOf(definition.answer?.kept ?? {}, document),
     further: further.filter((token) => token.accessToken !== answer.access_token),
@@ -88,6 +88,15 @@ function mainPointers(
   const nowhere = '/ ';
   const { accessToken, refreshToken = nowhere, expiresIn = nowhere, scope = nowhere } = sub;
   return { ...answer, accessToken, refreshToken, expiresIn, scope };
+}
+
+/** The main token's scopes, and those of further ones with the prefix that tells them apart. */
+function allScopes({ scopes = {}, subCredentials = [] }: OAuthDefinition, main: string[] | null, document: Document) {
+  const further = subCredentials.flatMap(({ scope, scopePrefix }) => {
+    const own = scope && scopePrefix ? scopesOf(scopes, pointer(document, scope)) : null;
+    return own?.map((name) => `${scopePrefix}${name}`) ?? [];
+  });
+  return main === null && further.length === 0 ? null : [...(main ?? []), ...further];
 }
 
 /**

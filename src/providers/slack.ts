@@ -92,6 +92,9 @@ export const slack: ProviderDefinition = {
         refreshToken: '/authed_user/refresh_token',
         expiresIn: '/authed_user/expires_in',
         scope: '/authed_user/scope',
+        // The scopes of a user are asked for as `user:chat:write`.
+        scopeParameter: 'user_scope',
+        scopePrefix: 'user:',
       },
     ],
   },

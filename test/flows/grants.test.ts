@@ -172,6 +172,19 @@ describe('A further answer', () => {
     expect(furtherTokens.user?.source.value).toBe('xoxp');
   });
 
+  it('has the scopes of a further token, which are asked for apart', async () => {
+    const further = { name: 'user', accessToken: '/user/access_token', scope: '/user/scope' };
+    const subCredentials = [{ ...further, scopeParameter: 'user_scope', scopePrefix: 'user:' }];
+    const integrationId = await setUp(clients, provider.definition(NAME, { subCredentials }), {
+      scopes: ['read', 'user:search:read', 'user:write'],
+    });
+    provider.answers('/token', granted({ scope: 'read', user: { access_token: 'second', scope: 'search:read' } }));
+    const { connection } = await authorizeAt(clients, integrationId);
+    expect(provider.authorized.get('scope')).toBe('read');
+    expect(provider.authorized.get('user_scope')).toBe('search:read write');
+    expect(connection).toMatchObject({ grantedScopes: ['read', 'user:search:read'], missingScopes: ['user:write'] });
+  });
+
   it('may carry the further token alone, which is then the main one', async () => {
     const subCredentials = [{ name: 'user', accessToken: '/authed_user/access_token' }];
     const answer = { body: { ok: true, authed_user: { access_token: 'xoxp' } } };

@@ -3,7 +3,7 @@ import { hot } from '../../db/hot.ts';
 import type { OAuthError } from '../../oauth/oauth-error.ts';
 import type { App, ReadyCredential } from '../call.ts';
 import { judgeAnswer, pauseMs, type Verdict } from './judge-answer.ts';
-import type { Lease } from './refresh.ts';
+import type { Lease } from './lease.ts';
 
 /** What a dead grant is called where an attempt before may have used its token up unseen. */
 const OUTCOME_UNKNOWN = 'refresh_outcome_unknown';

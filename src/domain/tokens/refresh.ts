@@ -16,27 +16,8 @@ import { loadOAuthSetupOf } from '../integrations/oauth-setup.ts';
 import { commitRefresh } from './commit-refresh.ts';
 import { failRefresh } from './fail-refresh.ts';
 import { failpoint } from './failpoints.ts';
-import { mayStillSend } from './lease.ts';
+import { type Lease, mayStillSend } from './lease.ts';
 import { type RefreshState, readRefreshState, waitForRefresh } from './wait-for-refresh.ts';
-
-/** A lease that this process holds: what its attempt is sent and stored under. */
-export type Lease = {
-  epoch: number;
-  attemptId: string;
-  /** Monotonic, taken before the claim: the lease ends this much after at the earliest. */
-  claimedAt: number;
-  wallAt: number;
-  fields: JsonObject;
-  secrets: Record<string, string>;
-  /** Another attempt with this refresh token was begun, and nobody knows how it ended. */
-  afterUnresolved: boolean;
-  /** How many attempts failed since the last success. */
-  failures: number;
-  /** A late answer brought a newer refresh token than the stored one, which that answer used up. */
-  late: boolean;
-  /** Refresh tokens that this attempt has sent. */
-  sent: Set<string>;
-};
 
 type ClaimRow = {
   epoch: number;
