@@ -18,6 +18,7 @@ const STATEMENTS = {
   postponeRefresh: 'select latchkey.postpone_refresh($1, $2, $3)',
   readRefresh: 'select * from latchkey.read_refresh($1, $2)',
   routeDueRefreshes: 'select * from latchkey.route_due_refreshes($1)',
+  routeExpiringGrants: 'select * from latchkey.route_expiring_grants($1)',
   routeEndedAuthorizations: 'select * from latchkey.route_ended_authorizations($1)',
   routeSettledRevocations: 'select * from latchkey.route_settled_revocations($1)',
   routeApiKey: 'select * from latchkey.route_api_key($1)',

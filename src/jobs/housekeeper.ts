@@ -2,6 +2,7 @@ import { hot } from '../db/hot.ts';
 import { closeAuthorization } from '../domain/authorizations/close-authorization.ts';
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
+import { warnOfExpiry } from '../domain/tokens/warn-of-expiry.ts';
 import { Revocation } from '../model/revocation.ts';
 
 type Route = { tenant_id: string; id: string };
@@ -9,7 +10,7 @@ type Route = { tenant_id: string; id: string };
 const EVERY_MS = 60_000;
 const MOST_AT_ONCE = 500;
 
-/** Ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled. */
+/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled. */
 export class Housekeeper {
   readonly #app: App;
   #timer: NodeJS.Timeout | undefined;
@@ -38,6 +39,8 @@ export class Housekeeper {
 
   async clean(): Promise<void> {
     const app = this.#app;
+    const expiring = await hot<Route>(app.pool, 'routeExpiringGrants', [MOST_AT_ONCE]);
+    for (const { tenant_id: tenantId, id } of expiring) await warnOfExpiry(app, tenantId, id);
     const ended = await hot<Route>(app.pool, 'routeEndedAuthorizations', [MOST_AT_ONCE]);
     for (const { tenant_id: tenantId, id } of ended) await closeAuthorization(app, tenantId, id);
     const settled = await hot<Route>(app.pool, 'routeSettledRevocations', [MOST_AT_ONCE]);

@@ -28,6 +28,8 @@ const schema = defineEntity({
     failureCode: p.text(),
     failureCount: p.integer(),
     failingSince: p.datetime().strictNullable(),
+    /** That a person must act soon has been said. */
+    expiryWarned: p.boolean(),
   },
 });
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
+import { Housekeeper } from '../../src/jobs/housekeeper.ts';
 import { callbackUris, connect, setUp } from '../harness/authorizations.ts';
 import { Browser } from '../harness/browser.ts';
 import { createTestDatabase, type TestDatabase } from '../harness/database.ts';
@@ -162,5 +163,25 @@ describe('A token that still works', () => {
     await age(500);
     expect((await clients[0]!.connections.refreshConnection({ connectionId })).refreshed).toBe(true);
     expect(oauth.count('/token')).toBe(1);
+  });
+});
+
+describe('A grant that ends within a week', () => {
+  it('is told of once, as a status and as an event', async () => {
+    await database.sql(
+      `update latchkey.credential set refresh_expire_time = now() + interval '6 days' where connection_id = $1`,
+      [connectionId],
+    );
+    const housekeeper = new Housekeeper(servers[0]!.replica.app);
+    await housekeeper.clean();
+    await housekeeper.clean();
+    const events = await database.sql(
+      `select type from latchkey.outbox where aggregate_id = $1 and type = 'connection.expiring'`,
+      [connectionId],
+    );
+    expect(events).toHaveLength(1);
+    const status = await clients[0]!.connections.getConnectionStatus({ connectionId });
+    expect(status.status).toBe(ConnectionStatus.EXPIRING);
+    expect(status.refreshExpireTime).toBeDefined();
   });
 });

@@ -6,6 +6,7 @@ import { ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
 import { ProviderRevocation, StringMapSchema } from '../../gen/latchkey/v1/connection_service_pb.ts';
 import { callbackUris, connect, setUp } from '../harness/authorizations.ts';
 import { Browser } from '../harness/browser.ts';
+import { bearer } from '../harness/credentials.ts';
 import { describeRpc } from '../harness/describe-rpc.ts';
 import { failureOf } from '../harness/errors.ts';
 import { OAuthServer } from '../harness/oauth-server.ts';
@@ -208,6 +209,28 @@ describeRpc('ConnectionService, authorizations', ({ as, server, tenant }) => {
     expect(done.connectionIds).toEqual(ids);
     await expect.poll(() => oauth.count('/token/revocation')).toBe(2);
     expect((await clients.connections.revokeConnections({ provider: NAME })).connectionIds).toEqual([]);
+  });
+
+  it('renews tokens that still work, where that is asked for', async () => {
+    const { url, connectionId } = await connect(clients, integrationId, 'mine', { scopes: ['offline_access'] });
+    await new Browser().goto(url);
+    const fresh = await clients.connections.refreshConnection({ connectionId });
+    expect(fresh).toMatchObject({ refreshed: false, connection: { id: connectionId } });
+    await server().database.sql(
+      `update latchkey.credential set expire_time = now() + interval '500 s', lifetime_s = 600 where connection_id = $1`,
+      [connectionId],
+    );
+    const { refreshed, connection } = await clients.connections.refreshConnection({ connectionId });
+    expect(refreshed).toBe(true);
+    expect(connection?.status).toBe(ConnectionStatus.ACTIVE);
+    expect(oauth.count('/token')).toBe(2);
+    const other = await as('admin', { tenant: `${tenant()}-other` });
+    expect((await failureOf(other.connections.refreshConnection({ connectionId }))).reason).toBe(
+      'CONNECTION_NOT_FOUND',
+    );
+    const key = await clients.connections.createConnection({ name: 'key', credential: bearer('t') });
+    const failure = await failureOf(clients.connections.refreshConnection({ connectionId: key.connection!.id }));
+    expect(failure).toMatchObject({ code: 'FailedPrecondition', reason: 'REFRESH_NOT_SUPPORTED' });
   });
 
   it('refuses a lifetime that was asked for and cannot be had', async () => {

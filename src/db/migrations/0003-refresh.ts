@@ -16,7 +16,9 @@ alter table latchkey.credential
   add column failure_class text not null default '',
   add column failure_code text not null default '',
   add column failure_count integer not null default 0,
-  add column failing_since timestamptz;
+  add column failing_since timestamptz,
+  add column expiry_warned boolean not null default false;
+create index credential_by_refresh_expire_time on latchkey.credential (refresh_expire_time) where not expiry_warned;
 create index credential_refresh_due on latchkey.credential (refresh_due) where refresh_due is not null;
 create index credential_keepalive_due on latchkey.credential (keepalive_due) where keepalive_due is not null;
 create index credential_unresolved on latchkey.credential (lease_until) where attempt_id <> '';
@@ -149,7 +151,7 @@ begin
          lease_until = null, lease_owner = '', attempt_id = '', attempt_time = null,
          -- A token that is over at once is no reason to ask without end.
          refresh_not_before = case when (p_token ->> 'expireTime')::timestamptz < clock_timestamp() + interval '30 s' then clock_timestamp() + interval '30 s' end,
-         failure_class = '', failure_code = '', failure_count = 0, failing_since = null
+         failure_class = '', failure_code = '', failure_count = 0, failing_since = null, expiry_warned = false
    where k.tenant_id = p_tenant and k.connection_id = p_connection and k.lease_epoch = p_epoch and k.generation = p_generation;
   if not found then
     v_outcome := case when v_granted > p_generation then 'superseded' else 'candidate' end;
@@ -223,6 +225,12 @@ begin
     where c.tenant_id = p_tenant and c.id = p_connection;
 end $$;
 
+create function latchkey.route_expiring_grants(p_limit integer) returns table (tenant_id text, id text)
+language sql stable security definer set search_path = '' as $$
+  select k.tenant_id, k.connection_id from latchkey.credential k
+   where not k.expiry_warned and k.refresh_expire_time < clock_timestamp() + interval '7 days' order by k.refresh_expire_time limit p_limit
+$$;
+
 create function latchkey.route_ended_authorizations(p_limit integer) returns table (tenant_id text, id text)
 language sql stable security definer set search_path = '' as $$
   select a.tenant_id, a.id from latchkey.app_authorization a where a.expire_time < clock_timestamp() - interval '5 minutes'
@@ -255,6 +263,7 @@ $$;
 
 const ROUTING_FUNCTIONS = [
   'route_due_refreshes(integer)',
+  'route_expiring_grants(integer)',
   'route_ended_authorizations(integer)',
   'route_settled_revocations(integer)',
 ];
@@ -275,7 +284,7 @@ const GRANTS = `
 grant select, insert, update, delete on latchkey.token_generation, latchkey.circuit to latchkey_service;
 revoke execute on function ${ALL} from public;
 grant execute on function ${ALL} to latchkey_service;
-grant select (tenant_id, connection_id, attempt_id, lease_until, refresh_due, keepalive_due, refresh_not_before, failure_class) on latchkey.credential to latchkey_router;
+grant select (tenant_id, connection_id, attempt_id, lease_until, refresh_due, keepalive_due, refresh_not_before, failure_class, refresh_expire_time, expiry_warned) on latchkey.credential to latchkey_router;
 grant select (tenant_id, id, status, last_used_at) on latchkey.connection to latchkey_router;
 grant select (status, expire_time) on latchkey.app_authorization to latchkey_router;
 grant select (tenant_id, id, settle_time) on latchkey.revocation to latchkey_router;

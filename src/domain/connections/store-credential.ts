@@ -59,6 +59,7 @@ export async function storeCredential(
     // A refresh of the credential before, should one be under way, is fenced off.
     ...{ grantedGeneration: generation, leaseEpoch: (stored?.leaseEpoch ?? 0) + 1, leaseUntil: null, attemptId: '' },
     ...{ refreshNotBefore: null, failureClass: '', failureCode: '', failureCount: 0, failingSince: null },
+    expiryWarned: false,
   };
   if (stored) em.assign(stored, values);
   else em.create(Credential, { tenantId, connectionId, ...values });
