@@ -47,7 +47,7 @@ export type Rules = {
   leavesUnresolved: boolean;
   /** After an attempt of unknown outcome a candidate goes before the token it came from. */
   prefersCandidate: boolean;
-  /** The sweeper looks at what failed with an unknown outcome, whether or not anybody uses it. */
+  /** What failed with an unknown outcome is due by `keepalive_due` too, so that the sweeper looks at it whether or not anybody uses it. */
   sweepsUnresolved: boolean;
 };
 
@@ -75,11 +75,14 @@ export type Replica = {
   epoch: number;
   /** What it sends. */
   token: Token;
+  /** What the row held when it claimed. */
+  stored: Token;
   /** `lease.afterUnresolved`. */
   unresolved: boolean;
   /** Calls with this token in this lease. */
   calls: number;
   candidateTried: boolean;
+  storedTried: boolean;
   /** A candidate was stored when it claimed. */
   couldTry: boolean;
   /** Since the check, or since the call began. */
@@ -135,8 +138,18 @@ export type Fault =
 export type Step = { label: string; to: World; fault?: Fault };
 
 const IDLE: Replica = {
-  ...{ stage: 'idle', frozen: false, elapsed: 0, generation: 0, epoch: 0, token: NONE, unresolved: false, calls: 0 },
-  ...{ candidateTried: false, couldTry: false, age: 0, wire: 'none', brings: NONE, hand: NONE },
+  ...{
+    stage: 'idle',
+    frozen: false,
+    elapsed: 0,
+    generation: 0,
+    epoch: 0,
+    token: NONE,
+    stored: NONE,
+    unresolved: false,
+    calls: 0,
+  },
+  ...{ candidateTried: false, storedTried: false, couldTry: false, age: 0, wire: 'none', brings: NONE, hand: NONE },
 };
 
 export function newWorld({ replicas, rounds, crashes, freezes, losses }: Setting): World {
@@ -224,7 +237,15 @@ function act(set: Setting, world: World, replica: Replica, index: number, say: S
       const candidate = candidateOf(row);
       const turns = rules.prefersCandidate && unresolved && candidate !== NONE;
       const token = turns ? candidate : row.token;
-      const lease = { epoch, unresolved, token, candidateTried: turns, couldTry: candidate !== NONE };
+      const lease = {
+        epoch,
+        unresolved,
+        token,
+        stored: row.token,
+        candidateTried: turns,
+        storedTried: !turns,
+        couldTry: candidate !== NONE,
+      };
       const after = become({ stage: 'claimed', ...lease }, { ...world, row: claimed.row });
       return [say(`claims epoch ${epoch}${turns ? ' and takes the candidate' : ''}`, after)];
     }
@@ -244,9 +265,12 @@ function act(set: Setting, world: World, replica: Replica, index: number, say: S
       return [fail(set, world, replica, index, 'unavailable', say)];
     case 'refused': {
       const candidate = replica.candidateTried ? NONE : candidateOf(row);
-      if (candidate === NONE || !isInside(set, replica)) return [fail(set, world, replica, index, 'grant_dead', say)];
-      const turned = become({ stage: 'claimed', token: candidate, candidateTried: true, calls: 0 });
-      return [say('turns to the candidate', turned)];
+      if (!isInside(set, replica) || (candidate === NONE && replica.storedTried))
+        return [fail(set, world, replica, index, 'grant_dead', say)];
+      const turned = { stage: 'claimed', calls: 0 } as const;
+      if (candidate === NONE)
+        return [say('turns to the stored token', become({ ...turned, token: replica.stored, storedTried: true }))];
+      return [say('turns to the candidate', become({ ...turned, token: candidate, candidateTried: true }))];
     }
     case 'answered':
       return commit(set, world, replica, index, say);
@@ -302,7 +326,7 @@ function claimRefresh(
   generation: number,
 ): { row: Row; unresolved: boolean } | null {
   if (row.generation !== generation || row.status !== 'ACTIVE' || row.lease > 0) return null;
-  if (!forced && row.notBefore > 0) return null;
+  if (!forced && row.attempt === 0 && row.notBefore > 0) return null;
   const epoch = row.epoch + 1;
   return { row: { ...row, epoch, lease, attempt: epoch }, unresolved: row.attempt !== 0 || row.unresolved };
 }
@@ -444,9 +468,9 @@ function tidy(set: Setting, world: World): World {
   const { row, replicas, used, sweepable } = world;
   let epochs = 0;
   const alive = new Set<Token>([row.token, ...row.candidates.map(({ token }) => token)]);
-  for (const { epoch, token, brings, hand } of replicas) {
+  for (const { epoch, token, stored, brings, hand } of replicas) {
     epochs |= 1 << epoch;
-    for (const held of [token, brings, hand]) alive.add(held);
+    for (const held of [token, stored, brings, hand]) alive.add(held);
   }
   return {
     ...world,
@@ -471,9 +495,11 @@ export function keyOf({ row, replicas, used, revoked, sweepable, left }: World):
           ...[STAGES.indexOf(replica.stage), +replica.frozen, replica.elapsed, replica.generation, replica.epoch],
           ...[
             replica.token,
+            replica.stored,
             +replica.unresolved,
             replica.calls,
             +replica.candidateTried,
+            +replica.storedTried,
             +replica.couldTry,
             replica.age,
           ],
