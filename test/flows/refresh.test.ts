@@ -185,3 +185,55 @@ describe('A grant that ends within a week', () => {
     expect(status.refreshExpireTime).toBeDefined();
   });
 });
+
+describe('An attempt whose outcome nobody knows', () => {
+  /** As if the replica that obtained the newest tokens had been late, and the one that held the lease then had died. */
+  async function makeLate(before: { sealed: Buffer; fields: unknown; generation: number }): Promise<void> {
+    await database.sql(`update latchkey.token_generation set state = 'candidate' where connection_id = $1`, [
+      connectionId,
+    ]);
+    await database.sql(
+      `update latchkey.credential set sealed = $2, fields = $3, generation = $4, lease_epoch = lease_epoch + 1, attempt_id = 'att_dead',
+              lease_until = now() - interval '1 s' where connection_id = $1`,
+      [connectionId, before.sealed, JSON.stringify(before.fields), before.generation],
+    );
+  }
+
+  it('is followed by one with the token that the newest late answer brought, not with a spent one', async () => {
+    await age(-1);
+    await accessToken(clients[0]!);
+    const [before] = await database.sql<{ sealed: Buffer; fields: unknown; generation: number }>(
+      'select sealed, fields, generation from latchkey.credential where connection_id = $1',
+      [connectionId],
+    );
+    await age(-1);
+    const { token } = await accessToken(clients[0]!);
+    await makeLate(before!);
+    // An older answer came later still.
+    await database.sql(
+      `update latchkey.token_generation set create_time = now() + interval '1 s' where connection_id = $1 and generation = $2`,
+      [connectionId, before!.generation],
+    );
+    await age(-1);
+    oauth.requests.clear();
+    expect((await accessToken(clients[1]!)).token).not.toBe(token);
+    expect(oauth.count('/token')).toBe(1);
+  });
+
+  it('is due again also where nobody uses the connection', async () => {
+    const due = async () =>
+      (await database.sql<{ connection_id: string }>('select connection_id from latchkey.route_due_refreshes(1000)'))
+        .map((row) => row.connection_id)
+        .includes(connectionId);
+    await age(500);
+    await database.sql('update latchkey.connection set last_used_at = null where id = $1', [connectionId]);
+    expect(await due()).toBe(false);
+    oauth.down.add('/token');
+    await database.sql(
+      `update latchkey.credential set attempt_id = 'att_dead', lease_until = now() - interval '1 s' where connection_id = $1`,
+      [connectionId],
+    );
+    await failureOf(clients[0]!.connections.refreshConnection({ connectionId }));
+    await expect.poll(due, { timeout: 10_000 }).toBe(true);
+  });
+});

@@ -190,7 +190,9 @@ begin
          failure_count = k.failure_count + 1, failing_since = coalesce(k.failing_since, clock_timestamp()),
          refresh_not_before = clock_timestamp() + (p_failure ->> 'pauseMs')::integer * interval '1 ms',
          refresh_due = case when (p_failure ->> 'status') = '' then clock_timestamp() + (p_failure ->> 'pauseMs')::integer * interval '1 ms' end,
-         keepalive_due = case when (p_failure ->> 'status') = '' then k.keepalive_due end
+         -- While nobody knows whether the token is spent it is retried as soon as may be, although nobody uses the connection.
+         keepalive_due = case when (p_failure ->> 'status') <> '' then null when p_failure ->> 'class' <> 'unresolved' then k.keepalive_due
+                              else clock_timestamp() + (p_failure ->> 'pauseMs')::integer * interval '1 ms' end
    where k.tenant_id = p_tenant and k.connection_id = p_connection and k.lease_epoch = p_epoch and k.generation = p_generation;
   if not found then
     return false;

@@ -151,12 +151,17 @@ async function send(app: App, client: OAuthClient, lease: Lease, token: string):
   if (!inside())
     throw new OAuthError('unavailable', 'the lease ended before the request left', { unanswered: 'not_sent' });
   lease.sent.add(token);
+  // Without a new one the token that was sent stays, which need not be the stored one.
+  const ask = async () => {
+    const tokens = await refreshToken(leaving, token);
+    return { ...tokens, refreshToken: tokens.refreshToken ?? token };
+  };
   try {
-    return await refreshToken(leaving, token);
+    return await ask();
   } catch (error) {
     if (!(error instanceof OAuthError) || error.unanswered !== 'unknown' || !inside()) throw error;
     lease.afterUnresolved = true;
-    return refreshToken(leaving, token);
+    return ask();
   }
 }
 

@@ -12,7 +12,7 @@ export type RefreshState = {
   pausedMs: number;
   failureClass: string;
   failureCode: string;
-  /** Refresh token of the newest late answer. */
+  /** Refresh token of the newest late answer, where none newer is stored. */
   candidate: string | null;
 };
 
