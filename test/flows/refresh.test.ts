@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
+import { loadCredential } from '../../src/domain/connections/load-credential.ts';
+import { refresh, refreshUnlessUnderWay } from '../../src/domain/tokens/refresh.ts';
 import { Housekeeper } from '../../src/jobs/housekeeper.ts';
 import { callbackUris, connect, setUp } from '../harness/authorizations.ts';
 import { Browser } from '../harness/browser.ts';
@@ -78,6 +80,24 @@ describe('A token that has expired', () => {
     }
   });
 
+  it('is waited for by callers also where the sweeper, which does not wait, has come upon it first', async () => {
+    await age(-1);
+    const { app } = servers[0]!.replica;
+    const credential = await loadCredential(app, tenant, connectionId);
+    const lease = (until: string) =>
+      database.sql(
+        `update latchkey.credential set lease_until = now() + $2::interval, attempt_id = 'att_other' where connection_id = $1`,
+        [connectionId, until],
+      );
+    await lease('1 minute');
+    const [swept, asked] = [refreshUnlessUnderWay(app, credential!), refresh(app, credential!)];
+    expect(await swept).toBeNull();
+    expect(oauth.count('/token')).toBe(0);
+    await lease('-1 second');
+    expect(await asked).toEqual({ kind: 'moved', refreshed: true });
+    expect(oauth.count('/token')).toBe(1);
+  });
+
   it('is renewed again and again, each time with the newest refresh token', async () => {
     const seen = new Set<string>();
     for (let i = 0; i < 5; i++) {
@@ -154,6 +174,22 @@ describe('A token that still works', () => {
     );
     expect(failure.reason).toBe('TOKEN_LIFETIME_TOO_SHORT');
     expect(oauth.count('/token')).toBe(1);
+  });
+
+  it('is handed out anew by a replica that has not heard that another one renewed it', async () => {
+    const minValidFor = { seconds: 500n };
+    for (let round = 1; round <= 5; round++) {
+      await age(400);
+      await accessToken(clients[1]!);
+      await database.sql(`select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and application_name = 'latchkey-listen'`);
+      const [first, second] = [
+        await clients[0]!.connections.getCredentials({ connectionId, minValidFor }),
+        await clients[1]!.connections.getCredentials({ connectionId, minValidFor }),
+      ];
+      expect(second.headers[0]!.value).toBe(first.headers[0]!.value);
+      expect(oauth.count('/token')).toBe(round);
+    }
   });
 
   it('is not renewed by force within 30 s of the last time', async () => {
