@@ -25,8 +25,7 @@ const AUTHORIZE =
 
 /** Whether a connection can be used. What stops its use first is said first. */
 export function statusOf(view: ConnectionView, now: number): StatusReport {
-  const { connection, missingSecrets, expireTime, integration, configSummary, refreshFailure, refreshExpireTime } =
-    view;
+  const { connection, missingSecrets, expireTime, integration, refreshable, refreshFailure, refreshExpireTime } = view;
   if (!connection.enabled) {
     const advice = 'Call EnableConnection to let it be used again.';
     return { status: 'DISABLED', reason: 'CONNECTION_DISABLED', advice };
@@ -46,7 +45,7 @@ export function statusOf(view: ConnectionView, now: number): StatusReport {
     const advice = `${AUTHORIZE} The person must grant ${lacking.join(' ')}.`;
     return { status: 'MISCONFIGURED', reason: 'SCOPE_MISSING', advice };
   }
-  const renewed = connection.integrationId !== null && configSummary.refreshable === true;
+  const renewed = connection.integrationId !== null && refreshable;
   const ended = expireTime !== null && expireTime.getTime() <= now && !renewed;
   if (ended && connection.kind === 'oauth2')
     return { status: 'REAUTHORIZATION_REQUIRED', reason: 'REAUTHORIZATION_REQUIRED', advice: AUTHORIZE };

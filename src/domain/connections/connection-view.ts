@@ -11,6 +11,8 @@ export type ConnectionView = {
   /** Open fields of the credential, and references in place of secrets. */
   configSummary: JsonObject;
   expireTime: Date | null;
+  /** It has a refresh token. */
+  refreshable: boolean;
   /** Seconds that its access token lived when it was new, where that is known. */
   lifetimeS: number | null;
   /** When a person must grant access again at the latest, where that is known. */
@@ -44,7 +46,8 @@ export async function viewsOf(em: Em, tenantId: string, connections: Connection[
     const references = Object.fromEntries(own.map((ref) => [ref.field, { secret_ref: ref.secretName }]));
     return {
       connection,
-      configSummary: { ...connection.config, ...credential?.fields, ...references },
+      configSummary: { ...connection.config, ...shownFields(credential), ...references },
+      refreshable: credential?.fields.refreshable === true,
       expireTime: credential?.expireTime ?? null,
       lifetimeS: credential?.lifetimeS ?? null,
       refreshExpireTime: credential?.refreshExpireTime ?? null,
@@ -55,6 +58,12 @@ export async function viewsOf(em: Em, tenantId: string, connections: Connection[
       missingSecrets: own.filter((ref) => ref.secretId === null).map((ref) => ref.secretName),
     };
   });
+}
+
+/** What Latchkey keeps there for itself is shown elsewhere, or not at all. */
+function shownFields(credential: Credential | undefined): JsonObject {
+  const { kept: _, base_url: __, refreshable: ___, ...fields } = credential?.fields ?? {};
+  return fields;
 }
 
 /** The view of one connection. */
