@@ -6,6 +6,8 @@ export type Jobs = {
   revoke_grant: { tenantId: string; id: string };
   /** Asks whether a person has entered a device code. */
   poll_device: { tenantId: string; id: string };
+  /** Asks once more about a grant that was called dead; `id` is the connection. */
+  confirm_dead_grant: { tenantId: string; id: string; generation: number };
 };
 
 /** Adds a job, in the transaction of what asks for it. Under a key, one that waits already is moved instead. */

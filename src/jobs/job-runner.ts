@@ -8,6 +8,7 @@ import { pollDevice } from '../domain/authorizations/poll-device.ts';
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
 import { revokeAtProvider } from '../domain/connections/revoke-at-provider.ts';
+import { confirmDeadGrant } from '../domain/tokens/confirm-dead-grant.ts';
 
 const CONCURRENCY = 4;
 /** How soon a job that was put off is taken up once it is due; new ones are heard of at once. */
@@ -20,6 +21,7 @@ type Work<Name extends keyof Jobs> = (app: App, payload: Jobs[Name]) => Promise<
 const WORK: { [Name in keyof Jobs]: Work<Name> } = {
   revoke_grant: (app, { tenantId, id }) => revokeAtProvider(app, tenantId, id),
   poll_device: (app, { tenantId, id }) => pollDevice(app, tenantId, id),
+  confirm_dead_grant: (app, { tenantId, id, generation }) => confirmDeadGrant(app, tenantId, id, generation),
 };
 
 /** Runs jobs, and takes over those that a dead replica had begun. */

@@ -142,9 +142,36 @@ describe('A token that has expired', () => {
     expect(new Set(all.map(({ reason }) => reason))).toEqual(new Set(['REAUTHORIZATION_REQUIRED']));
     expect(all[0]!.metadata.reconnect_url).toContain('/oauth/start?reconnect=');
     expect(oauth.count('/token')).toBe(1);
-    expect((await clients[1]!.connections.getConnection({ connectionId })).connection?.status).toBe(
-      ConnectionStatus.REAUTHORIZATION_REQUIRED,
+    const statusNow = async () => (await clients[1]!.connections.getConnection({ connectionId })).connection?.status;
+    expect(await statusNow()).toBe(ConnectionStatus.REAUTHORIZATION_REQUIRED);
+    const aMinuteGoesBy = `update graphile_worker._private_jobs set run_at = now() where payload ->> 'id' = $1`;
+    await database.sql(aMinuteGoesBy, [connectionId]);
+    await expect.poll(() => oauth.count('/token'), { timeout: 10_000 }).toBe(2);
+    await expect
+      .poll(() =>
+        database.sql(`select 1 from graphile_worker._private_jobs where payload ->> 'id' = $1`, [connectionId]),
+      )
+      .toEqual([]);
+    expect(await statusNow()).toBe(ConnectionStatus.REAUTHORIZATION_REQUIRED);
+    expect(oauth.count('/token')).toBe(2);
+  });
+
+  it('comes back by itself where the provider was wrong about its grant', async () => {
+    oauth.forgetful = true;
+    await age(-1);
+    expect((await failureOf(clients[0]!.connections.getCredentials({ connectionId }))).reason).toBe(
+      'REAUTHORIZATION_REQUIRED',
     );
+    oauth.forgetful = false;
+    await database.sql(`update graphile_worker._private_jobs set run_at = now() where payload ->> 'id' = $1`, [
+      connectionId,
+    ]);
+    await expect
+      .poll(async () => (await clients[1]!.connections.getConnection({ connectionId })).connection?.status, {
+        timeout: 10_000,
+      })
+      .toBe(ConnectionStatus.ACTIVE);
+    expect((await accessToken(clients[1]!)).token).toMatch(/^Bearer /);
   });
 });
 

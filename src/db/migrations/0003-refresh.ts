@@ -101,7 +101,9 @@ begin
   return query
     with free as (
       select k.connection_id, k.attempt_id from latchkey.credential k join latchkey.connection c on c.tenant_id = k.tenant_id and c.id = k.connection_id
-       where k.tenant_id = p_tenant and k.connection_id = p_connection and k.generation = p_generation and c.status = 'ACTIVE'
+       where k.tenant_id = p_tenant and k.connection_id = p_connection and k.generation = p_generation
+         -- A grant that was called dead is asked about once more, by force.
+         and (c.status = 'ACTIVE' or (p_force and c.status = 'REAUTHORIZATION_REQUIRED' and k.failure_count > 0))
          and (k.lease_until is null or k.lease_until < clock_timestamp())
          -- An attempt that a dead replica left is repeated while the provider forgives it, whatever pause it was begun in.
          and (p_force or k.attempt_id <> '' or k.refresh_not_before is null or k.refresh_not_before <= clock_timestamp())

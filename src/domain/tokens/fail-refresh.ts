@@ -1,7 +1,9 @@
 import { newId } from '../../base/id.ts';
 import { hot } from '../../db/hot.ts';
+import { enqueue } from '../../db/jobs.ts';
 import type { OAuthError } from '../../oauth/oauth-error.ts';
 import type { App, ReadyCredential } from '../call.ts';
+import { changeIn } from '../change.ts';
 import { judgeAnswer, pauseMs, type Verdict } from './judge-answer.ts';
 import type { Lease } from './lease.ts';
 
@@ -37,5 +39,14 @@ export async function failRefresh(
   app.metrics.refreshes.inc({ provider, outcome: verdict });
   app.log.warn({ err: error, connectionId, verdict, reason }, 'a refresh failed');
   app.forget({ kind: 'connection', tenantId, id: connectionId });
+  if (dead && lease.failures === 0) await askOnceMore(app, credential);
   return verdict;
+}
+
+/** After a minute, and no oftener: a second refusal is the last word. */
+const CONFIRMED_AFTER_MS = 60_000;
+
+async function askOnceMore(app: App, { tenantId, connectionId: id, generation }: ReadyCredential): Promise<void> {
+  const runAt = new Date(app.clock.now() + CONFIRMED_AFTER_MS);
+  await changeIn(app, tenantId, (em) => enqueue(em, 'confirm_dead_grant', { tenantId, id, generation }, { runAt }));
 }
