@@ -19,7 +19,7 @@ const HOLD_MS = 60_000;
 const HOLD_PAUSE_MS = 500;
 
 /** What happens at the end happens in the name of who started. */
-export function callOf(app: App, tenantId: string, { kind, id, userId, address }: Starter): Call {
+function callOf(app: App, tenantId: string, { kind, id, userId, address }: Starter): Call {
   return {
     app,
     principal: {

@@ -1,6 +1,5 @@
 import { LatchkeyError } from '../../base/error.ts';
-import type { Connection } from '../../model/connection.ts';
-import { Connection as ConnectionEntity } from '../../model/connection.ts';
+import { Connection } from '../../model/connection.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
 import { revokeConnection } from './revoke-connection.ts';
@@ -15,7 +14,7 @@ export async function revokeConnections(
   dryRun: boolean,
 ): Promise<{ connectionIds: string[]; more: boolean }> {
   const where = { tenantId: call.principal.tenantId, provider, status: { $ne: 'REVOKED' as const } };
-  const found = await read(call, (em) => em.find(ConnectionEntity, where, { orderBy: { id: 'asc' } }));
+  const found = await read(call, (em) => em.find(Connection, where, { orderBy: { id: 'asc' } }));
   const allowed = found.filter((connection) => mayDelete(call, connection)).map(({ id }) => id);
   const connectionIds = allowed.slice(0, MOST);
   if (!dryRun) for (const id of connectionIds) await revokeUnlessGone(call, id);

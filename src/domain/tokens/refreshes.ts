@@ -14,10 +14,6 @@ export class RefreshesUnderWay implements Refreshes {
     this.#mostOfOne = Math.ceil(most / 4);
   }
 
-  get underWay(): number {
-    return this.#running.size;
-  }
-
   share(
     { tenantId, connectionId, generation }: ReadyCredential,
     run: () => Promise<RefreshOutcome | null>,
@@ -38,11 +34,6 @@ export class RefreshesUnderWay implements Refreshes {
     } finally {
       if (own.idle) this.#byClient.delete(client);
     }
-  }
-
-  /** Grants that are being obtained or stored. */
-  get held(): number {
-    return this.#held.size;
   }
 
   hold<T>(obtaining: () => Promise<T>): Promise<T> {
