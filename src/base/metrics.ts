@@ -61,6 +61,12 @@ export function createMetrics() {
       aggregator: 'max',
       registers,
     }),
+    leaseAge: new Gauge({
+      name: 'latchkey_token_refresh_oldest_attempt_seconds',
+      help: 'For how long the oldest refresh that has not ended has been under way, on whatever replica: beyond the lease it waits to be taken over.',
+      aggregator: 'max',
+      registers,
+    }),
     servedPastSoft: new Counter({
       name: 'latchkey_tokens_served_past_soft_expiry_total',
       help: 'Tokens handed out while their refresh was due.',

@@ -2,7 +2,7 @@ import { LatchkeyError } from '../base/error.ts';
 import { hot } from '../db/hot.ts';
 import type { App } from '../domain/call.ts';
 import { loadCredential } from '../domain/connections/load-credential.ts';
-import { refreshUnlessUnderWay } from '../domain/tokens/refresh.ts';
+import { refreshIfDue } from '../domain/tokens/refresh.ts';
 import { isRefreshable } from '../domain/tokens/refuse-unless-usable.ts';
 
 type Due = { tenant_id: string; connection_id: string; unresolved: boolean; lag_ms: number };
@@ -55,6 +55,8 @@ export class RefreshSweeper {
 
   /** On while there is a backlog; a provider that hangs keeps neither the next sweep waiting nor other connections. */
   async #sweep(): Promise<void> {
+    const [oldest] = await hot<{ seconds: number }>(this.#app.pool, 'oldestAttempt', []);
+    this.#app.metrics.leaseAge.set(oldest!.seconds);
     for (;;) {
       const due = await hot<Due>(this.#app.pool, 'routeDueRefreshes', [LOOKED_AT]);
       this.#app.metrics.sweepLag.set(Math.max(0, ...due.map((row) => row.lag_ms)) / 1000);
@@ -97,7 +99,7 @@ export class RefreshSweeper {
       await postpone();
       return;
     }
-    const outcome = await refreshUnlessUnderWay(app, credential);
+    const outcome = await refreshIfDue(app, credential);
     if (outcome?.kind === 'failed' && !hasPause(outcome.error)) await postpone();
   }
 }

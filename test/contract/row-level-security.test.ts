@@ -168,6 +168,7 @@ describe('Row-level security', () => {
         'connection.status',
         'connection.tenant_id',
         'credential.attempt_id',
+        'credential.attempt_time',
         'credential.connection_id',
         'credential.expiry_warned',
         'credential.failure_class',

@@ -385,6 +385,25 @@ describe('A holder that is frozen', () => {
       expect(world.provider.hitsOf(family).filter((hit) => hit.token === newest.token)).toHaveLength(1);
     },
   );
+
+  it('after it sent saves a connection whose grant another one was told is dead', async () => {
+    Object.assign(world.provider.options, { graceMs: 0, reuse: 'refuse' });
+    const victim = await world.replica(NO_SWEEPS);
+    const [{ connectionId, family }] = (await world.import(survivor, 1)) as [Imported];
+    const mine = world.provider.next(family, { hold: 'after' });
+    const asked = tokenOf(victim, connectionId).catch(() => null);
+    await mine.arrived;
+    victim.process.signal('SIGSTOP');
+    await frozen(victim.process);
+    mine.release();
+    await reported(world, connectionId, performance.now(), SCALED);
+    victim.process.signal('SIGCONT');
+    await asked;
+    await expect.poll(() => tokenOf(survivor, connectionId).catch(() => null), { timeout: 20_000 }).not.toBeNull();
+    expect(world.provider.goesOn(await tokenOf(survivor, connectionId))).toBe(true);
+    expect(world.provider.hitsOf(family).map(({ ok }) => ok)).toEqual([true, false, true]);
+    await victim.process.stop('SIGKILL');
+  });
 });
 
 describe('The sweeper', () => {

@@ -48,6 +48,13 @@ it('leaves a token endpoint alone that fails, and lets one caller of all replica
   oauth.down.add('/token');
   for (const [i, id] of ids.entries()) expect((await ask(id, i % 2)).reason).toBe('PROVIDER_UNAVAILABLE');
   expect(oauth.count('/token')).toBe(5);
+  // Not where a token may be spent already: the provider forgives that for a while alone.
+  await database.sql(
+    `update latchkey.credential set attempt_id = 'att_dead', lease_until = now() - interval '1 s' where connection_id = $1`,
+    [ids[11]],
+  );
+  expect((await ask(ids[11]!, 0)).reason).toBe('PROVIDER_UNAVAILABLE');
+  expect(oauth.count('/token')).toBe(6);
   const over = () => database.sql(`update latchkey.circuit set open_until = now(), probe_until = null`);
   await database.sql(`update latchkey.credential set refresh_not_before = null`);
   await over();

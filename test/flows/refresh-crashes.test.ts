@@ -34,6 +34,7 @@ describe('A replica that is frozen in a refresh', () => {
     const { connectionId, family } = imported!;
     const asked = tokenOf(victim, connectionId).catch(() => null);
     await frozen(victim.process);
+    await expect.poll(() => oldestAttemptS(survivor), { timeout: 10_000, interval: 20 }).toBeGreaterThan(0);
     const token = await tokenOf(survivor, connectionId);
     expect(world.provider.hitsOf(family)).toHaveLength(1);
     victim.process.signal('SIGCONT');
@@ -43,3 +44,8 @@ describe('A replica that is frozen in a refresh', () => {
     expect(world.provider.goesOn(token)).toBe(true);
   });
 });
+
+async function oldestAttemptS({ process }: ReplicaProcess): Promise<number> {
+  const metrics = await (await fetch(`http://127.0.0.1:${process.httpPort}/metrics`)).text();
+  return Number(/^latchkey_token_refresh_oldest_attempt_seconds (.*)$/m.exec(metrics)?.[1]);
+}

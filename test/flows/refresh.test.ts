@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
 import { loadCredential } from '../../src/domain/connections/load-credential.ts';
-import { refresh, refreshUnlessUnderWay } from '../../src/domain/tokens/refresh.ts';
+import { refresh, refreshIfDue } from '../../src/domain/tokens/refresh.ts';
 import { Housekeeper } from '../../src/jobs/housekeeper.ts';
 import { callbackUris, connect, setUp } from '../harness/authorizations.ts';
 import { Browser } from '../harness/browser.ts';
@@ -90,11 +90,20 @@ describe('A token that has expired', () => {
         [connectionId, until],
       );
     await lease('1 minute');
-    const [swept, asked] = [refreshUnlessUnderWay(app, credential!), refresh(app, credential!)];
+    const [swept, asked] = [refreshIfDue(app, credential!), refresh(app, credential!)];
     expect(await swept).toBeNull();
     expect(oauth.count('/token')).toBe(0);
     await lease('-1 second');
     expect(await asked).toEqual({ kind: 'moved', refreshed: true });
+    expect(oauth.count('/token')).toBe(1);
+  });
+
+  it('is not renewed twice where two replicas have seen that it is due', async () => {
+    await age(-1);
+    const { app } = servers[0]!.replica;
+    await accessToken(clients[1]!);
+    const read = await loadCredential(app, tenant, connectionId);
+    expect(await refreshIfDue(app, read!)).toBeNull();
     expect(oauth.count('/token')).toBe(1);
   });
 
@@ -156,9 +165,17 @@ describe('A token that has expired', () => {
     expect(oauth.count('/token')).toBe(2);
   });
 
-  it('comes back by itself where the provider was wrong about its grant', async () => {
-    oauth.forgetful = true;
+  it('comes back by itself where the provider was wrong about its grant, although it had failed before', async () => {
+    oauth.down.add('/token');
     await age(-1);
+    expect((await failureOf(clients[0]!.connections.getCredentials({ connectionId }))).reason).toBe(
+      'PROVIDER_UNAVAILABLE',
+    );
+    oauth.down.clear();
+    await database.sql('update latchkey.credential set refresh_not_before = null where connection_id = $1', [
+      connectionId,
+    ]);
+    oauth.forgetful = true;
     expect((await failureOf(clients[0]!.connections.getCredentials({ connectionId }))).reason).toBe(
       'REAUTHORIZATION_REQUIRED',
     );

@@ -55,7 +55,10 @@ export class GraceProvider {
   readonly revoked: string[] = [];
   /** Each answer of the token endpoint takes so long. */
   delayMs = 0;
+  /** Most requests that were at the token endpoint at once. */
+  busiest = 0;
   readonly options: Required<Options>;
+  #busy = 0;
   readonly #families: Family[] = [];
   readonly #tokens = new Map<string, Token>();
   readonly #pairs = new Map<string, { family: Family; pair: Pair }>();
@@ -160,7 +163,10 @@ export class GraceProvider {
       return answer(response, 401, { error: 'invalid_client' });
     if (url.pathname === '/token' && form.get('grant_type') === 'authorization_code')
       return this.#exchange(form, response);
-    if (url.pathname === '/token') return this.#token(form.get('refresh_token') ?? '', response);
+    if (url.pathname === '/token') {
+      this.busiest = Math.max(this.busiest, ++this.#busy);
+      return this.#token(form.get('refresh_token') ?? '', response).finally(() => --this.#busy);
+    }
     if (url.pathname === '/revoke') return this.#revoke(form.get('token') ?? '', response);
     return answer(response, 404, {});
   }

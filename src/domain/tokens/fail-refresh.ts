@@ -1,22 +1,23 @@
 import { newId } from '../../base/id.ts';
 import { hot } from '../../db/hot.ts';
-import { enqueue } from '../../db/jobs.ts';
 import type { OAuthError } from '../../oauth/oauth-error.ts';
 import type { App, ReadyCredential } from '../call.ts';
-import { changeIn } from '../change.ts';
 import { judgeAnswer, pauseMs, type Verdict } from './judge-answer.ts';
 import type { Lease } from './lease.ts';
 
 /** What a dead grant is called where an attempt before may have used its token up unseen. */
 const OUTCOME_UNKNOWN = 'refresh_outcome_unknown';
 
-/** Writes down that a refresh failed, ends its lease and says when to try again, in one statement. A verdict on a generation that has moved has no effect. */
+/**
+ * Writes down that a refresh failed, ends its lease and says when to try again, in one statement; a grant that is called dead is asked about once more after a
+ * minute. Null: the lease or the generation has moved on, and the failure says nothing any more.
+ */
 export async function failRefresh(
   app: App,
   credential: ReadyCredential,
   lease: Lease,
   error: OAuthError,
-): Promise<Verdict> {
+): Promise<Verdict | null> {
   const { tenantId, connectionId, generation, provider } = credential;
   const verdict = judgeAnswer(error.failure, lease.afterUnresolved);
   const dead = verdict === 'reauthorize' || verdict === 'reauthorize_unknown';
@@ -31,22 +32,14 @@ export async function failRefresh(
   const said = { provider, provider_error: error.code, reason, next_attempt_in_ms: dead ? null : pause };
   const now = app.clock.now();
   const type = dead ? 'connection.reauthorization_required' : 'connection.refresh_failed';
-  await hot(app.pool, 'failRefresh', [
+  const [row] = await hot<{ applied: boolean }>(app.pool, 'failRefresh', [
     ...[tenantId, connectionId, lease.epoch, generation, JSON.stringify(failure)],
     JSON.stringify({ id: newId('aud', now), action: 'connection_refresh_failed', after: said }),
     JSON.stringify({ id: newId('evt', now), type, generation, payload: said }),
   ]);
-  app.metrics.refreshes.inc({ provider, outcome: verdict });
-  app.log.warn({ err: error, connectionId, verdict, reason }, 'a refresh failed');
+  const applied = row!.applied;
+  app.metrics.refreshes.inc({ provider, outcome: applied ? verdict : 'late' });
+  app.log.warn({ err: error, connectionId, verdict, reason, applied }, 'a refresh failed');
   app.forget({ kind: 'connection', tenantId, id: connectionId });
-  if (dead && lease.failures === 0) await askOnceMore(app, credential);
-  return verdict;
-}
-
-/** After a minute, and no oftener: a second refusal is the last word. */
-const CONFIRMED_AFTER_MS = 60_000;
-
-async function askOnceMore(app: App, { tenantId, connectionId: id, generation }: ReadyCredential): Promise<void> {
-  const runAt = new Date(app.clock.now() + CONFIRMED_AFTER_MS);
-  await changeIn(app, tenantId, (em) => enqueue(em, 'confirm_dead_grant', { tenantId, id, generation }, { runAt }));
+  return applied ? verdict : null;
 }

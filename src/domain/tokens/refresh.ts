@@ -28,38 +28,37 @@ type ClaimRow = {
   late: boolean;
 };
 
+/** Why tokens are renewed: somebody asks; the same, although a pause after a failure has not ended; it is time, and nobody waits. */
+type Occasion = 'asked' | 'forced' | 'due';
+
 /**
  * Renews a connection's tokens, exactly once over all replicas (refresh.md); where another replica is at it, waits for what comes of it. `force`: although a
  * pause after a failure has not ended.
  */
 export async function refresh(app: App, credential: ReadyCredential, { force = false } = {}): Promise<RefreshOutcome> {
+  const occasion = force ? 'forced' : 'asked';
   for (;;) {
-    const outcome = await app.refreshes.share(credential, () => attempt(app, credential, force, true));
+    const outcome = await app.refreshes.share(credential, () => attempt(app, credential, occasion));
     // Null comes of an attempt of our own that does not wait.
     if (outcome) return outcome;
   }
 }
 
-/** The same without waiting. Null: another replica is at it. */
-export function refreshUnlessUnderWay(app: App, credential: ReadyCredential): Promise<RefreshOutcome | null> {
-  return app.refreshes.share(credential, () => attempt(app, credential, false, false));
+/** The same where it is time, without waiting. Null: another replica is at it, or has seen to it. */
+export function refreshIfDue(app: App, credential: ReadyCredential): Promise<RefreshOutcome | null> {
+  return app.refreshes.share(credential, () => attempt(app, credential, 'due'));
 }
 
-async function attempt(
-  app: App,
-  credential: ReadyCredential,
-  force: boolean,
-  follow: boolean,
-): Promise<RefreshOutcome | null> {
+async function attempt(app: App, credential: ReadyCredential, occasion: Occasion): Promise<RefreshOutcome | null> {
   const { tenantId, connectionId: id } = credential;
   try {
     // The setup of a disabled integration, too: its connections are kept fresh.
     const setup = await loadOAuthSetupOf(app, tenantId, credential.integrationId ?? '');
     const bulkhead = `${setup.client.definition.tokenUrl} ${setup.client.clientId}`;
     for (;;) {
-      let outcome = await app.refreshes.withPermit(bulkhead, () => lead(app, credential, setup, force));
-      if (!outcome && !follow) return null;
-      outcome ??= settledBy(credential, await waitForRefresh(app, credential), force);
+      let outcome = await app.refreshes.withPermit(bulkhead, () => lead(app, credential, setup, occasion));
+      if (!outcome && occasion === 'due') return null;
+      outcome ??= settledBy(credential, await waitForRefresh(app, credential), occasion);
       // What moved by another's hand may have been seen before the word of it came.
       if (outcome?.kind === 'moved') app.forget({ kind: 'connection', tenantId, id });
       if (outcome) return outcome;
@@ -74,11 +73,11 @@ async function attempt(
 function settledBy(
   { generation, connectionId }: ReadyCredential,
   state: RefreshState | null,
-  force: boolean,
+  occasion: Occasion,
 ): RefreshOutcome | null {
   if (!state || state.generation !== generation || state.status !== 'ACTIVE')
     return { kind: 'moved', refreshed: state !== null && state.generation !== generation };
-  if (state.pausedMs > 0 && !force) return { kind: 'failed', error: paused(connectionId, state) };
+  if (state.pausedMs > 0 && occasion !== 'forced') return { kind: 'failed', error: paused(connectionId, state) };
   return null;
 }
 
@@ -91,15 +90,15 @@ function paused(connectionId: string, { pausedMs, failureCode, failureClass }: R
   });
 }
 
-/** Takes the lease and refreshes; null where another has it. */
+/** Takes the lease and refreshes; null where another has it, or has taken it over. */
 async function lead(
   app: App,
   credential: ReadyCredential,
   setup: OAuthSetup,
-  force: boolean,
+  occasion: Occasion,
 ): Promise<RefreshOutcome | null> {
-  const lease = await claim(app, credential, force);
-  if (!lease) return settledBy(credential, await readRefreshState(app, credential), force);
+  const lease = await claim(app, credential, occasion);
+  if (!lease) return settledBy(credential, await readRefreshState(app, credential), occasion);
   failpoint(app.config.refresh.failpoints, 'claimed');
   const token = (lease.late && (await candidateOf(app, credential))) || lease.secrets.refresh_token;
   if (!token) throw new Error('a credential without refresh token was claimed');
@@ -114,13 +113,16 @@ async function lead(
   }
 }
 
-async function claim(app: App, credential: ReadyCredential, force: boolean): Promise<Lease | null> {
+async function claim(app: App, credential: ReadyCredential, occasion: Occasion): Promise<Lease | null> {
   const { tenantId, connectionId, generation } = credential;
   failpoint(app.config.refresh.failpoints, 'before_claim');
   const [claimedAt, wallAt] = [performance.now(), Date.now()];
   const attemptId = newId('att');
   const { leaseMs } = app.config.refresh;
-  const values = [tenantId, connectionId, generation, app.replicaId, attemptId, leaseMs, force];
+  const values = [
+    ...[tenantId, connectionId, generation, app.replicaId, attemptId, leaseMs],
+    ...[occasion === 'forced', occasion === 'due'],
+  ];
   const [row] = await hot<ClaimRow>(app.pool, 'claimRefresh', values);
   if (!row) return null;
   const opened = await app.keyring.open(credentialPlace(tenantId, connectionId, generation), row.sealed);
@@ -182,7 +184,7 @@ async function afterFailure(
   setup: OAuthSetup,
   lease: Lease,
   error: unknown,
-): Promise<RefreshOutcome> {
+): Promise<RefreshOutcome | null> {
   const { tenantId, connectionId } = credential;
   if (!(error instanceof OAuthError)) throw error;
   if (error.unanswered === 'not_sent' && !insideLease(app, lease)()) {
@@ -221,8 +223,9 @@ async function afterRefusal(
   setup: OAuthSetup,
   lease: Lease,
   error: OAuthError,
-): Promise<RefreshOutcome> {
+): Promise<RefreshOutcome | null> {
   const verdict = await failRefresh(app, credential, lease, error);
+  if (!verdict) return null;
   if (refusesClient(error))
     await noteClientError(systemCall(app, credential.tenantId), setup.integration.id, error.code);
   if (verdict === 'reauthorize' || verdict === 'reauthorize_unknown') return { kind: 'moved', refreshed: false };
