@@ -55,8 +55,7 @@ export async function storeGrant(
   const same = isSameGrant(connection, setup, grant);
   takeAccount(connection, authorization, grant);
   if (authorization.ownerByEmail) connection.ownerUserId = await ownerByEmail(em, call, integration, grant.account);
-  if (connection.isDefault || authorization.claimsDefault)
-    await claimDefault(em, call, { ...slotOf(connection), kind: 'oauth2' });
+  if (connection.isDefault || authorization.claimsDefault) await claimDefault(em, call, connection, 'oauth2');
   const { tokens } = grant;
   const definition = client.definition.scopes ?? {};
   connection.isDefault ||= authorization.claimsDefault;
@@ -100,10 +99,6 @@ function refuseRevokedSince({ status, updateTime }: Connection, { createTime }: 
 function isSameGrant({ providerAccountId, status }: Connection, { integration }: OAuthSetup, grant: Grant): boolean {
   const sameAccount = providerAccountId !== '' && grant.account?.id === providerAccountId;
   return sameAccount && status === 'ACTIVE' && grant.before?.integrationId === integration.id;
-}
-
-function slotOf({ id, projectId, ownerUserId }: Connection) {
-  return { id, projectId, ownerUserId };
 }
 
 /** As the contract bounds a connection's base URL. */

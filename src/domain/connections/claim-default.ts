@@ -5,10 +5,15 @@ import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { event } from '../events/event.ts';
 
-type Slot = { id: string; projectId: string | null; ownerUserId: string | null; kind: CredentialKind };
+type Claimant = Pick<Connection, 'id' | 'projectId' | 'ownerUserId'>;
 
 /** Takes the default mark from the connection that has it, so that another of the same project, owner and kind can. */
-export async function claimDefault(em: Em, call: Call, { id, projectId, ownerUserId, kind }: Slot): Promise<void> {
+export async function claimDefault(
+  em: Em,
+  call: Call,
+  { id, projectId, ownerUserId }: Claimant,
+  kind: CredentialKind,
+): Promise<void> {
   const { tenantId } = call.principal;
   // Two callers at once wait for each other here, rather than one failing at the unique index.
   await em.execute('select pg_advisory_xact_lock(hashtextextended(?, 0))', [
@@ -16,14 +21,7 @@ export async function claimDefault(em: Em, call: Call, { id, projectId, ownerUse
   ]);
   const holder = await em.findOne(
     Connection,
-    {
-      tenantId,
-      projectId,
-      ownerUserId,
-      kind,
-      isDefault: true,
-      id: { $ne: id },
-    },
+    { tenantId, projectId, ownerUserId, kind, isDefault: true, id: { $ne: id } },
     { lockMode: LockMode.PESSIMISTIC_WRITE },
   );
   if (!holder) return;

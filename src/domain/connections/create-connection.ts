@@ -67,7 +67,7 @@ export async function createConnection(
       async make() {
         const { credential, webhookSignatureSecret, ...fields } = input;
         const { kind, scopes = [] } = credential;
-        if (input.isDefault) await claimDefault(em, call, { id, projectId: input.projectId, ownerUserId, kind });
+        if (input.isDefault) await claimDefault(em, call, { id, projectId: input.projectId, ownerUserId }, kind);
         const connection = em.create(Connection, {
           ...fields,
           ...{ tenantId, id, ownerUserId, kind, provider, displayName: input.displayName || input.name, version: 1 },

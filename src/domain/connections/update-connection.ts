@@ -1,6 +1,5 @@
 import { fieldInvalid } from '../../base/error.ts';
 import type { SecretText } from '../../base/secret-text.ts';
-import type { Connection } from '../../model/connection.ts';
 import { webhookSecretPlace } from '../../model/connection.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
@@ -42,7 +41,7 @@ export async function updateConnection(
     const { credential, webhookSignatureSecret, isDefault = connection.isDefault, ...fields } = patch;
     const kind = credential?.kind ?? connection.kind;
     if (isDefault && !(connection.isDefault && kind === connection.kind))
-      await claimDefault(em, call, { ...slotOf(connection), kind });
+      await claimDefault(em, call, connection, kind);
     if (patch.provider !== undefined && connection.integrationId && patch.provider !== connection.provider)
       throw fieldInvalid('provider', 'is that of the integration');
     em.assign(connection, { ...present(fields), kind, isDefault });
@@ -73,10 +72,6 @@ export async function updateConnection(
     announce(em, { kind: 'connection', tenantId, id });
     return viewOf(em, connection);
   });
-}
-
-function slotOf({ id, projectId, ownerUserId }: Connection) {
-  return { id, projectId, ownerUserId };
 }
 
 function present<T extends object>(fields: T): { [Field in keyof T]: Exclude<T[Field], undefined> } {
