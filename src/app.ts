@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { HealthImplementation } from 'grpc-health-check';
-import { Pool } from 'pg';
+import type { Pool } from 'pg';
 import { Gauge, type Registry } from 'prom-client';
 import { ReplicaCache } from './base/cache.ts';
 import { systemClock } from './base/clock.ts';
@@ -18,6 +18,7 @@ import { openInstallation } from './db/installation.ts';
 import { type Changed, ChangeListener } from './db/listen.ts';
 import { openOrm, poolOf } from './db/orm.ts';
 import { PageTokens } from './db/paging.ts';
+import { openPool } from './db/pool.ts';
 import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
 import type { App, Caches, OAuthSetup, Principal, ReadyCredential } from './domain/call.ts';
 import { FetchedTokenCache } from './domain/tokens/fetched-tokens.ts';
@@ -188,7 +189,7 @@ function catalogOf({ sandbox }: Config): ReadonlyMap<string, ProviderDefinition>
 
 /** Two connections beyond the ordinary pool: storing what a refresh yielded waits for nobody (refresh.md, step 2). */
 function openCommitPool({ database }: Config, log: Log): Pool {
-  const pool = new Pool({
+  return openPool(log, 'a connection for commits was lost', {
     connectionString: database.url,
     max: 2,
     application_name: 'latchkey-commit',
@@ -196,10 +197,6 @@ function openCommitPool({ database }: Config, log: Log): Pool {
     ...{ connectionTimeoutMillis: COMMIT_MS, query_timeout: COMMIT_MS },
     keepAlive: true,
   });
-  const note = (error: Error) => log.warn({ err: error }, 'a connection for commits was lost');
-  pool.on('error', note);
-  pool.on('connect', (client) => client.on('error', note));
-  return pool;
 }
 
 /** The issuer is the operator's word, so its host may be reached wherever it is; other hosts that its documents name must be public or allowed. */

@@ -1,8 +1,9 @@
 import { EventEmitter } from 'node:events';
 import { Logger, type Runner, run, type TaskList, type WorkerEvents } from 'graphile-worker';
-import { Pool } from 'pg';
+import type { Pool } from 'pg';
 import type { Log } from '../base/log.ts';
 import { enqueue, type Jobs } from '../db/jobs.ts';
+import { openPool } from '../db/pool.ts';
 import { reportWorkers, unlockJobsOfGoneReplicas } from '../db/replicas.ts';
 import { pollDevice } from '../domain/authorizations/poll-device.ts';
 import type { App } from '../domain/call.ts';
@@ -36,14 +37,9 @@ export class JobRunner {
     this.#app = app;
     this.#replicaId = replicaId;
     // One connection listens, the others fetch and finish jobs; the work itself uses the ordinary pool.
-    this.#pool = new Pool({
-      connectionString: app.config.database.url,
-      max: CONCURRENCY + 1,
-      application_name: 'latchkey-jobs',
-    });
-    const note = (error: Error) => app.log.warn({ err: error }, 'the job queue lost a connection');
-    this.#pool.on('error', note);
-    this.#pool.on('connect', (client) => client.on('error', note));
+    const { url } = app.config.database;
+    const options = { connectionString: url, max: CONCURRENCY + 1, application_name: 'latchkey-jobs' };
+    this.#pool = openPool(app.log, 'the job queue lost a connection', options);
   }
 
   async start(): Promise<void> {
