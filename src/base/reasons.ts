@@ -77,3 +77,8 @@ export const REASONS = {
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;
+
+/** Whether a provider is away or busy, which passes by itself. */
+export function isPassing(reason: Reason): boolean {
+  return reason === 'PROVIDER_UNAVAILABLE' || reason === 'PROVIDER_RATE_LIMITED';
+}

@@ -1,4 +1,5 @@
 import { LatchkeyError } from '../base/error.ts';
+import { isPassing } from '../base/reasons.ts';
 import { hot } from '../db/hot.ts';
 import type { App } from '../domain/call.ts';
 import { loadCredential } from '../domain/connections/load-credential.ts';
@@ -106,10 +107,7 @@ export class RefreshSweeper {
 
 /** A provider's failure is written down with a pause; a set-up that is wrong has none. */
 function hasPause(error: Error): boolean {
-  return (
-    error instanceof LatchkeyError &&
-    (error.reason === 'PROVIDER_UNAVAILABLE' || error.reason === 'PROVIDER_RATE_LIMITED')
-  );
+  return error instanceof LatchkeyError && isPassing(error.reason);
 }
 
 /** Some of the rows, by chance; the unresolved ones first. */

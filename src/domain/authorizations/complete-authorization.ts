@@ -1,5 +1,5 @@
 import { LatchkeyError } from '../../base/error.ts';
-import type { Reason } from '../../base/reasons.ts';
+import { isPassing, type Reason } from '../../base/reasons.ts';
 import type { Call } from '../call.ts';
 import { answerCallback } from './answer-callback.ts';
 import type { AuthorizationView } from './authorization-view.ts';
@@ -25,6 +25,5 @@ export async function completeAuthorization(call: Call, callbackQuery: string): 
     provider_error: providerError,
   };
   const reason = (view.reason || 'AUTHORIZATION_FAILED') as Reason;
-  const passes = reason === 'PROVIDER_UNAVAILABLE' || reason === 'PROVIDER_RATE_LIMITED';
-  throw new LatchkeyError(reason, { metadata, ...(passes ? { retryAfterMs: RETRY_MS } : {}) });
+  throw new LatchkeyError(reason, { metadata, ...(isPassing(reason) ? { retryAfterMs: RETRY_MS } : {}) });
 }

@@ -1,5 +1,5 @@
 import { LatchkeyError } from '../../base/error.ts';
-import type { Reason } from '../../base/reasons.ts';
+import { isPassing, type Reason } from '../../base/reasons.ts';
 import { OAuthError, type OAuthFailure } from '../../oauth/oauth-error.ts';
 
 /** What a failed step means to who asked for it. */
@@ -19,10 +19,9 @@ const RETRY_MS = 5_000;
 export function oauthFailure(error: unknown, integrationId: string | null): unknown {
   if (!(error instanceof OAuthError)) return error;
   const reason = REASON_OF[error.failure];
-  const passes = reason === 'PROVIDER_UNAVAILABLE' || reason === 'PROVIDER_RATE_LIMITED';
   return new LatchkeyError(reason, {
     metadata: { ...(integrationId ? { integration_id: integrationId } : {}), provider_error: error.code },
-    ...(passes ? { retryAfterMs: error.retryAfterMs ?? RETRY_MS } : {}),
+    ...(isPassing(reason) ? { retryAfterMs: error.retryAfterMs ?? RETRY_MS } : {}),
     cause: error,
   });
 }
