@@ -10,6 +10,7 @@ import {
 import { SecretText } from '../base/secret-text.ts';
 import type { ReadyCredential } from '../domain/call.ts';
 import type { CredentialInput, SecretSource } from '../domain/connections/store-credential.ts';
+import { furtherAccessTokenNames } from '../domain/tokens/token-secrets.ts';
 import type { CredentialKind as StoredKind } from '../model/connection.ts';
 import { fromTimestamp, toTimestamp } from './time.ts';
 
@@ -168,7 +169,8 @@ function kindToProto({ kind, fields, secrets, expireTime }: ReadyCredential): No
       return { case: 'custom', value: { fields: mapValues(secrets, (_, name) => secret(name)) } };
     case 'oauth2': {
       const scopes = (fields.scopes as string[] | undefined) ?? [];
-      const furtherTokens = furtherTokensOf(secrets);
+      // Refresh tokens are not handed out.
+      const furtherTokens = mapValues(furtherAccessTokenNames(secrets), secret);
       return {
         case: 'oauth2',
         value: { accessToken: secret('access_token'), scopes, expireTime: expires, furtherTokens },
@@ -179,15 +181,6 @@ function kindToProto({ kind, fields, secrets, expireTime }: ReadyCredential): No
       // Handed out as what was fetched for them.
       throw new Error(`${kind} is not handed out`);
   }
-}
-
-/** Refresh tokens are not handed out. */
-function furtherTokensOf(secrets: Record<string, string>) {
-  const found = Object.entries(secrets).flatMap(([name, value]) => {
-    const further = /^further\.(.+)\.access_token$/.exec(name)?.[1];
-    return further ? [[further, { source: { case: 'value' as const, value } }] as const] : [];
-  });
-  return Object.fromEntries(found);
 }
 
 const KINDS: Record<StoredKind, CredentialKind> = {

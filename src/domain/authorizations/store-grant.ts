@@ -19,6 +19,7 @@ import { connectionNotFound } from '../connections/visibility.ts';
 import { event } from '../events/event.ts';
 import { refuseDisabled } from '../integrations/find-integration.ts';
 import { dueTimes } from '../tokens/due-times.ts';
+import { tokenSecrets } from '../tokens/token-secrets.ts';
 import { ownerByEmail } from './owner-by-email.ts';
 import { grantedScopes, missingScopes } from './scopes.ts';
 
@@ -142,22 +143,14 @@ function credentialOf(
   const { tokens } = grant;
   const after = (seconds: number | null) => (seconds === null ? null : new Date(now + seconds * 1000));
   const refreshToken = tokens.refreshToken ?? keptRefreshToken;
-  const secrets: [string, string | null][] = [
-    ['access_token', tokens.accessToken],
-    ['refresh_token', refreshToken],
-    ...tokens.further.flatMap(({ name, accessToken, refreshToken: own }): [string, string | null][] => [
-      [`further.${name}.access_token`, accessToken],
-      [`further.${name}.refresh_token`, own],
-    ]),
-  ];
-  const present = secrets.flatMap(([name, value]) => (value ? [[name, { value: new SecretText(value) }]] : []));
+  const secrets = Object.entries(tokenSecrets({ ...tokens, refreshToken }));
   const scopes = connection.grantedScopes;
   const kept = keptOf(grant);
   return {
     kind: 'oauth2',
     // Written here alone: what is revoked later is revoked by what the provider said, not by what a caller wrote.
     fields: { scopes, refreshable: refreshToken !== null, kept, base_url: connection.baseUrl },
-    secrets: Object.fromEntries(present) as CredentialInput['secrets'],
+    secrets: Object.fromEntries(secrets.map(([name, value]) => [name, { value: new SecretText(value) }])),
     expireTime: after(tokens.expiresInS),
     refreshExpireTime: refreshToken ? after(tokens.refreshExpiresInS) : null,
     lifetimeS: tokens.expiresInS,

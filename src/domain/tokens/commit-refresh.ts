@@ -10,6 +10,7 @@ import { failpoint } from './failpoints.ts';
 import type { Lease } from './lease.ts';
 import { refreshedScopes } from './refreshed-scopes.ts';
 import { revokeLateGrant } from './revoke-late-grant.ts';
+import { tokenSecrets } from './token-secrets.ts';
 
 type CommitOutcome = 'committed' | 'already' | 'candidate' | 'superseded' | 'gone';
 
@@ -82,12 +83,6 @@ async function statementValues(
   const now = app.clock.now();
   const after = (seconds: number | null) => (seconds === null ? null : new Date(now + seconds * 1000));
   const { granted, missing } = refreshedScopes(lease.fields, setup, tokens);
-  const secrets: Record<string, string> = { ...lease.secrets, access_token: tokens.accessToken };
-  if (tokens.refreshToken) secrets.refresh_token = tokens.refreshToken;
-  for (const { name, accessToken, refreshToken } of tokens.further) {
-    secrets[`further.${name}.access_token`] = accessToken;
-    if (refreshToken) secrets[`further.${name}.refresh_token`] = refreshToken;
-  }
   const expireTime = after(tokens.expiresInS);
   const token = {
     fields: { ...lease.fields, scopes: granted },
@@ -95,7 +90,7 @@ async function statementValues(
     ...dueTimes(setup.client, connectionId, tokens, now),
     ...{ grantedScopes: granted, missingScopes: missing },
   };
-  const plaintext = Buffer.from(JSON.stringify(secrets));
+  const plaintext = Buffer.from(JSON.stringify({ ...lease.secrets, ...tokenSecrets(tokens) }));
   const sealed = seal(credentialPlace(tenantId, connectionId, generation + 1), plaintext);
   const kept = seal(tokenGenerationPlace(tenantId, lease.attemptId), plaintext);
   plaintext.fill(0);
