@@ -1,8 +1,9 @@
-import { IntegrationSecret, integrationSecretPlace } from '../../model/integration-secret.ts';
+import { IntegrationSecret } from '../../model/integration-secret.ts';
 import { auditRead } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
 import { findIntegration } from './find-integration.ts';
+import { openClientSecrets } from './integration-credentials.ts';
 import { viewOf } from './integration-view.ts';
 
 /** Client id and secrets as a JSON document. Fails with INTEGRATION_NOT_FOUND, AUDIT_UNAVAILABLE. */
@@ -15,12 +16,7 @@ export async function downloadIntegrationCredentials(
     view: await viewOf(em, call, await findIntegration(em, tenantId, id)),
     stored: await em.find(IntegrationSecret, { tenantId, integrationId: id }, { orderBy: { position: 'asc' } }),
   }));
-  const clientSecrets: string[] = [];
-  for (const secret of stored) {
-    const opened = await call.app.keyring.open(integrationSecretPlace(tenantId, secret.id), secret.value);
-    clientSecrets.push(opened.toString());
-    opened.fill(0);
-  }
+  const clientSecrets = (await openClientSecrets(call.app, stored)).map((secret) => secret.reveal());
   await auditRead(call, 'integration_credentials_downloaded', { type: 'integration', id });
   const { provider, clientId } = view.integration;
   const content = { provider, client_id: clientId, client_secrets: clientSecrets, redirect_uri: view.redirectUri };

@@ -1,6 +1,8 @@
 import { fieldInvalid } from '../../base/error.ts';
 import { pointer } from '../../base/json-pointer.ts';
 import { SecretText } from '../../base/secret-text.ts';
+import { type IntegrationSecret, integrationSecretPlace } from '../../model/integration-secret.ts';
+import type { App } from '../call.ts';
 
 /** A client's registration: its id, and its secrets in the order in which they are tried. */
 export type IntegrationCredentials = { clientId: string; clientSecrets: SecretText[] };
@@ -19,6 +21,17 @@ export function parseCredentialsDocument(text: string): IntegrationCredentials {
   if (secrets.length > MOST_SECRETS || !secrets.every((secret) => typeof secret === 'string' && secret !== ''))
     throw fieldInvalid('document', `must have at most ${MOST_SECRETS} client secrets, all of them text`);
   return { clientId, clientSecrets: secrets.map((secret) => new SecretText(secret)) };
+}
+
+/** Opens client secrets, in their order. Throws IntegrityError. */
+export async function openClientSecrets({ keyring }: App, stored: IntegrationSecret[]): Promise<SecretText[]> {
+  const secrets: SecretText[] = [];
+  for (const { tenantId, id, value } of stored) {
+    const opened = await keyring.open(integrationSecretPlace(tenantId, id), value);
+    secrets.push(new SecretText(opened.toString()));
+    opened.fill(0);
+  }
+  return secrets;
 }
 
 function parse(text: string): unknown {

@@ -1,14 +1,14 @@
 import { LatchkeyError } from '../../base/error.ts';
-import { SecretText } from '../../base/secret-text.ts';
 import type { Em } from '../../db/transaction.ts';
 import type { Integration } from '../../model/integration.ts';
-import { IntegrationSecret, integrationSecretPlace } from '../../model/integration-secret.ts';
+import { IntegrationSecret } from '../../model/integration-secret.ts';
 import type { OAuthClient } from '../../oauth/client.ts';
 import { filledInOAuth, parametersOf } from '../../providers/provider.ts';
 import type { App, KnownProvider, OAuthSetup } from '../call.ts';
 import { changeIn } from '../change.ts';
 import { findIntegration } from './find-integration.ts';
 import { findProvider } from './find-provider.ts';
+import { openClientSecrets } from './integration-credentials.ts';
 
 /** Fails with INTEGRATION_NOT_FOUND, PROVIDER_NOT_FOUND, INTEGRATION_MISCONFIGURED where it has no client id, or its provider no OAuth. */
 export async function loadOAuthSetup(
@@ -29,12 +29,7 @@ export async function loadOAuthSetup(
   if (!oauth) throw misconfigured(integration.id, 'oauth_not_supported');
   if (!integration.clientId) throw misconfigured(integration.id, 'client_id_missing');
   const parameters = settingsOf(integration, provider);
-  const clientSecrets: SecretText[] = [];
-  for (const { id, value } of secrets) {
-    const opened = await app.keyring.open(integrationSecretPlace(tenantId, id), value);
-    clientSecrets.push(new SecretText(opened.toString()));
-    opened.fill(0);
-  }
+  const clientSecrets = await openClientSecrets(app, secrets);
   const client: OAuthClient = {
     ...{ definition: filledInOAuth(oauth, parameters), clientId: integration.clientId, clientSecrets },
     fetch: app.egress.fetch,
