@@ -8,7 +8,7 @@ import { clientOf, insecureAllowed, type OAuthClient, serverOf, withClientSecret
 import type { OAuthDefinition } from './definition.ts';
 import { OAuthError } from './oauth-error.ts';
 import { asOAuthError } from './request-token.ts';
-import { parse, refuseFailure, send } from './wire.ts';
+import { plainFetch } from './wire.ts';
 
 /** What a person is sent to the provider with. */
 export type AuthorizationRequest = {
@@ -82,11 +82,7 @@ async function push(client: OAuthClient, parameters: Record<string, string>): Pr
     const answer = await withClientSecrets(client, async (auth) => {
       const response = await pushedAuthorizationRequest(server, own, auth, parameters, {
         ...insecureAllowed,
-        [customFetch]: async (url, init) => {
-          const received = await send(client.fetch, url, init);
-          refuseFailure(client.definition.errors ?? {}, received, parse(await received.clone().text()));
-          return received;
-        },
+        [customFetch]: plainFetch(client),
       });
       return processPushedAuthorizationResponse(server, own, response);
     });

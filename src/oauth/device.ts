@@ -10,7 +10,7 @@ import { clientOf, insecureAllowed, type OAuthClient, serverOf, withClientSecret
 import { OAuthError } from './oauth-error.ts';
 import { asOAuthError, requestToken } from './request-token.ts';
 import type { TokenSet } from './token-set.ts';
-import { mergeHeaders, parse, refuseFailure, send } from './wire.ts';
+import { plainFetch } from './wire.ts';
 
 /** What a device authorization endpoint answers (RFC 8628, section 3.2). */
 export type DeviceAuthorization = {
@@ -35,14 +35,7 @@ export async function authorizeDevice(client: OAuthClient, scopes: readonly stri
     return await withClientSecrets(client, async (auth) => {
       const response = await deviceAuthorizationRequest(server, own, auth, scope ? { scope } : {}, {
         ...insecureAllowed,
-        [customFetch]: async (url, init) => {
-          const received = await send(client.fetch, url, {
-            ...init,
-            headers: mergeHeaders(init.headers, client.definition.tokenHeaders),
-          });
-          refuseFailure(client.definition.errors ?? {}, received, parse(await received.clone().text()));
-          return received;
-        },
+        [customFetch]: plainFetch(client, client.definition.tokenHeaders),
       });
       const answer = await processDeviceAuthorizationResponse(server, own, response);
       return {

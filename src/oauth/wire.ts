@@ -43,6 +43,15 @@ export function wireFetch({ definition, fetch }: OAuthClient, heard: (document: 
   };
 }
 
+/** The same without the dialect: requests with these headers more, and successes as they came. */
+export function plainFetch({ definition, fetch }: OAuthClient, headers?: Record<string, string>): Fetch {
+  return async (url, init) => {
+    const response = await send(fetch, url, { ...init, headers: mergeHeaders(init.headers, headers) });
+    refuseFailure(definition.errors ?? {}, response, parse(await response.clone().text()));
+    return response;
+  };
+}
+
 /** Sends, and says of what never got an answer that it may pass by itself. */
 export async function send(fetch: Fetch, url: string, init: FetchInit): Promise<Response> {
   try {
