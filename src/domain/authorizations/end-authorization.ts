@@ -49,9 +49,7 @@ export async function succeed(
       });
       return ended ?? authorization;
     } catch (error) {
-      const down =
-        isDatabaseUnavailable(error) || (error instanceof LatchkeyError && error.reason === 'DATABASE_UNAVAILABLE');
-      if (!down || performance.now() - heldSince > HOLD_MS) throw error;
+      if (!isDatabaseUnavailable(error) || performance.now() - heldSince > HOLD_MS) throw error;
       app.log.warn({ err: error, authorizationId: id }, 'a grant waits for the database');
       await new Promise((done) => setTimeout(done, HOLD_PAUSE_MS));
     }
