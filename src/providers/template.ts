@@ -29,9 +29,18 @@ export function isBaseUrl(value: string): boolean {
  */
 export function fillIn(template: string, values: Record<string, string>): string {
   return template.replace(PLACEHOLDER, (_, name: string, at: number) => {
-    const value = Object.hasOwn(values, name) ? values[name]! : undefined;
-    if (value === undefined) throw new Error(`{${name}} has no value`);
+    const value = valueFor(values, name);
     if (at > 0 ? isUrlPart(value) : isBaseUrl(value)) return at > 0 ? value : value.replace(/\/+$/, '');
     throw new Error(`{${name}} has a value that cannot stand in a URL`);
   });
+}
+
+/** Replaces each `{name}` where any text may stand, as in a member of a body. Throws an Error that names the placeholder. */
+export function fillInText(template: string, values: Record<string, string>): string {
+  return template.replace(PLACEHOLDER, (_, name: string) => valueFor(values, name));
+}
+
+function valueFor(values: Record<string, string>, name: string): string {
+  if (!Object.hasOwn(values, name)) throw new Error(`{${name}} has no value`);
+  return values[name]!;
 }

@@ -5,7 +5,7 @@ import type { Em } from '../../db/transaction.ts';
 import type { Connection } from '../../model/connection.ts';
 import { Revocation, revocationPlace } from '../../model/revocation.ts';
 import type { RevocationDefinition } from '../../oauth/definition.ts';
-import { fillIn } from '../../providers/template.ts';
+import { fillIn, fillInText } from '../../providers/template.ts';
 import type { Call, OAuthSetup, ReadyCredential } from '../call.ts';
 
 /** What becomes of a grant at its provider. */
@@ -79,24 +79,13 @@ function requestOf({ client, parameters }: OAuthSetup, kept: Record<string, stri
   const { revocation } = client.definition;
   if (!revocation) return null;
   const values: Record<string, string> = { ...parameters, ...kept, client_id: client.clientId };
-  const members = Object.entries(revocation.parameters ?? {}).map(([name, text]) => [name, put(text, values)] as const);
-  if (members.some(([, text]) => text === null)) return null;
+  const members = Object.entries(revocation.parameters ?? {});
   try {
-    const url = fillIn(revocation.url, values);
-    return { ...revocation, url, parameters: Object.fromEntries(members) as Record<string, string> };
+    const filled = members.map(([name, text]) => [name, fillInText(text, values)]);
+    return { ...revocation, url: fillIn(revocation.url, values), parameters: Object.fromEntries(filled) };
   } catch {
     return null;
   }
-}
-
-/** A member of a body, where any text may stand; null where a value is missing. */
-function put(template: string, values: Record<string, string>): string | null {
-  let missing = false;
-  const text = template.replace(/\{([A-Za-z0-9_.-]+)\}/g, (_, name: string) => {
-    missing ||= !Object.hasOwn(values, name);
-    return values[name] ?? '';
-  });
-  return missing ? null : text;
 }
 
 /** Another connection to the same account by the same client: its tokens may be of the same grant, as they are at Google. */
