@@ -1,48 +1,9 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { AuthorizationStatus } from '../../gen/latchkey/v1/authorization_pb.ts';
 import { authorizeAt, credentialOf, setUp } from '../harness/authorizations.ts';
-import { type OAuthChanges, type Script, ScriptedProvider } from '../harness/scripted-provider.ts';
-import { type Clients, TestServer } from '../harness/server.ts';
+import { Granting, granted, SLACK } from '../harness/granting.ts';
 
-let server: TestServer;
-let provider: ScriptedProvider;
-let clients: Clients;
-let tenants = 0;
-
-const NAME = 'scripted';
-
-beforeAll(async () => {
-  server = await TestServer.start();
-  provider = await ScriptedProvider.start();
-});
-afterAll(async () => {
-  await server.stop();
-  await provider.stop();
-});
-beforeEach(async () => {
-  provider.reset();
-  clients = await server.as('admin', { tenant: `grants-${++tenants}` });
-});
-
-/** Goes to the provider and back, where the token endpoint answers this. */
-async function authorize(answer: Script, oauth: OAuthChanges = {}) {
-  provider.answers('/token', answer);
-  return authorizeAt(clients, await setUp(clients, provider.definition(NAME, oauth)));
-}
-
-/** What is stored of a connection's credential, as only the database's superuser sees it. */
-async function storedOf(connectionId: string) {
-  const [row] = await server.database.sql<{ fields: { refreshable: boolean }; expire_time: Date | null }>(
-    'select fields, expire_time from latchkey.credential where connection_id = $1',
-    [connectionId],
-  );
-  return row;
-}
-
-const granted = (changes: Record<string, unknown> = {}) => ({
-  body: { access_token: 'at', token_type: 'Bearer', expires_in: 3600, refresh_token: 'rt', ...changes },
-});
-const SLACK = { errors: { failurePointer: '/ok', failureWhen: 'false', misconfigured: ['bad_client_secret'] } };
+const at = new Granting();
 
 describe('A refresh token', () => {
   it.each([
@@ -51,25 +12,25 @@ describe('A refresh token', () => {
     ['is none where it is empty', granted({ refresh_token: '' }), false],
     ['is none where it is null', granted({ refresh_token: null }), false],
   ])('%s', async (_, answer, refreshable) => {
-    const { connectionId } = await authorize(answer);
-    expect((await credentialOf(clients, connectionId)).accessToken).toBe('at');
-    expect((await storedOf(connectionId))?.fields.refreshable).toBe(refreshable);
+    const { connectionId } = await at.authorize(answer);
+    expect((await credentialOf(at.clients, connectionId)).accessToken).toBe('at');
+    expect((await at.storedOf(connectionId))?.fields.refreshable).toBe(refreshable);
   });
 
   it('is never handed out, and neither is that of a further token', async () => {
     const answer = granted({ refresh_token: 'rt-main', user: { token: 'at-user', refresh: 'rt-user' } });
     const subCredentials = [{ name: 'user', accessToken: '/user/token', refreshToken: '/user/refresh' }];
-    const { connectionId, page } = await authorize(answer, { subCredentials });
+    const { connectionId, page } = await at.authorize(answer, { subCredentials });
     const answers = [
       page.text,
-      await clients.connections.getCredentials({ connectionId }),
-      await clients.connections.getConnection({ connectionId }),
-      await clients.connections.getConnectionStatus({ connectionId }),
-      await clients.audit.listAuditEntries({}),
+      await at.clients.connections.getCredentials({ connectionId }),
+      await at.clients.connections.getConnection({ connectionId }),
+      await at.clients.connections.getConnectionStatus({ connectionId }),
+      await at.clients.audit.listAuditEntries({}),
     ].map((part) => JSON.stringify(part, (__, value) => (typeof value === 'bigint' ? String(value) : value)));
     expect(answers[1]).toContain('at-user');
     expect(answers.join()).not.toMatch(/rt-main|rt-user/);
-    expect(server.logLines.join()).not.toMatch(/rt-main|rt-user|at-user/);
+    expect(at.server.logLines.join()).not.toMatch(/rt-main|rt-user|at-user/);
   });
 });
 
@@ -83,10 +44,10 @@ describe('The scopes of an answer', () => {
     ['may be none at all', '', [], ['read', 'write']],
     ['may be said twice', 'read read write', ['read', 'write'], []],
   ])('%s', async (_, scope, grantedScopes, missing) => {
-    const { connection, connectionId, authorization } = await authorize(granted({ scope }));
+    const { connection, connectionId, authorization } = await at.authorize(granted({ scope }));
     expect(connection).toMatchObject({ grantedScopes, missingScopes: missing });
     expect(authorization.missingScopes).toEqual(missing);
-    expect((await credentialOf(clients, connectionId)).scopes).toEqual(grantedScopes);
+    expect((await credentialOf(at.clients, connectionId)).scopes).toEqual(grantedScopes);
   });
 });
 
@@ -105,28 +66,28 @@ describe('The life of a token', () => {
     ['more than ten years', 1e20, TEN_YEARS_S],
     ['infinite', 'Infinity', TEN_YEARS_S],
   ])('is as the answer says: %s', async (_, expires_in, lifeS) => {
-    const { connectionId } = await authorize(granted({ expires_in }));
-    const { expireTime } = await credentialOf(clients, connectionId);
+    const { connectionId } = await at.authorize(granted({ expires_in }));
+    const { expireTime } = await credentialOf(at.clients, connectionId);
     const leftS = expireTime ? Number(expireTime.seconds) - Date.now() / 1000 : null;
     if (lifeS === null) expect(leftS).toBeNull();
     else expect(Math.abs(leftS! - lifeS)).toBeLessThan(10);
   });
 
   it.each([0, -5, '0'])('is over at once where the answer says %s', async (expires_in) => {
-    const { connectionId, connection } = await authorize(granted({ expires_in }));
+    const { connectionId, connection } = await at.authorize(granted({ expires_in }));
     expect(Math.abs(Number(connection.expireTime!.seconds) - Date.now() / 1000)).toBeLessThan(10);
-    const hits = provider.count('/token');
+    const hits = at.provider.count('/token');
     for (let turn = 0; turn < 5; turn++)
-      await expect(clients.connections.getCredentials({ connectionId })).rejects.toThrow(
+      await expect(at.clients.connections.getCredentials({ connectionId })).rejects.toThrow(
         'the provider does not answer',
       );
-    expect(provider.count('/token')).toBe(hits + 1);
+    expect(at.provider.count('/token')).toBe(hits + 1);
   });
 
   it('is the provider’s usual one where the answer does not say', async () => {
     const lifetimes = { accessTokenS: 1200 };
-    const { connectionId } = await authorize(granted({ expires_in: 'x' }), { lifetimes });
-    const leftS = Number((await credentialOf(clients, connectionId)).expireTime!.seconds) - Date.now() / 1000;
+    const { connectionId } = await at.authorize(granted({ expires_in: 'x' }), { lifetimes });
+    const leftS = Number((await credentialOf(at.clients, connectionId)).expireTime!.seconds) - Date.now() / 1000;
     expect(Math.abs(leftS - 1200)).toBeLessThan(10);
   });
 });
@@ -134,9 +95,9 @@ describe('The life of a token', () => {
 describe('A further answer', () => {
   it('needs no token type', async () => {
     for (const token_type of [undefined, null, '']) {
-      clients = await server.as('admin', { tenant: `grants-${++tenants}` });
-      const { connectionId } = await authorize(granted({ token_type }));
-      expect((await credentialOf(clients, connectionId)).headers[0]).toMatchObject({
+      await at.enterNewTenant();
+      const { connectionId } = await at.authorize(granted({ token_type }));
+      expect((await credentialOf(at.clients, connectionId)).headers[0]).toMatchObject({
         name: 'Authorization',
         value: 'Bearer at',
       });
@@ -144,17 +105,20 @@ describe('A further answer', () => {
   });
 
   it('may be a form', async () => {
-    const { connectionId } = await authorize({ body: 'access_token=at&scope=read%2Cwrite&token_type=bearer' });
-    expect(await credentialOf(clients, connectionId)).toMatchObject({ accessToken: 'at', scopes: ['read', 'write'] });
+    const { connectionId } = await at.authorize({ body: 'access_token=at&scope=read%2Cwrite&token_type=bearer' });
+    expect(await credentialOf(at.clients, connectionId)).toMatchObject({
+      accessToken: 'at',
+      scopes: ['read', 'write'],
+    });
   });
 
   it('may have its parts elsewhere', async () => {
     const answer = { accessToken: '/data/token', expiresIn: '/data/ttl', scope: '/data/scopes' };
-    const { connectionId } = await authorize(
+    const { connectionId } = await at.authorize(
       { body: { data: { token: 'deep', ttl: 60, scopes: ['read'] } } },
       { answer },
     );
-    const credential = await credentialOf(clients, connectionId);
+    const credential = await credentialOf(at.clients, connectionId);
     expect(credential).toMatchObject({ accessToken: 'deep', scopes: ['read'] });
     expect(Math.abs(Number(credential.expireTime!.seconds) - Date.now() / 1000 - 60)).toBeLessThan(10);
   });
@@ -162,12 +126,12 @@ describe('A further answer', () => {
   it('may carry a further token, as Slack’s user token', async () => {
     const user = { access_token: 'xoxp', token_type: 'user', scope: 'search:read' };
     const answer = granted({ access_token: 'xoxb', token_type: 'bot', ok: true, authed_user: user });
-    const { connectionId } = await authorize(answer, {
+    const { connectionId } = await at.authorize(answer, {
       ...SLACK,
       answer: { bearerTypes: ['bot', 'user'] },
       subCredentials: [{ name: 'user', accessToken: '/authed_user/access_token', scope: '/authed_user/scope' }],
     });
-    const { accessToken, furtherTokens } = await credentialOf(clients, connectionId);
+    const { accessToken, furtherTokens } = await credentialOf(at.clients, connectionId);
     expect(accessToken).toBe('xoxb');
     expect(furtherTokens.user?.source.value).toBe('xoxp');
   });
@@ -175,21 +139,21 @@ describe('A further answer', () => {
   it('has the scopes of a further token, which are asked for apart', async () => {
     const further = { name: 'user', accessToken: '/user/access_token', scope: '/user/scope' };
     const subCredentials = [{ ...further, scopeParameter: 'user_scope', scopePrefix: 'user:' }];
-    const integrationId = await setUp(clients, provider.definition(NAME, { subCredentials }), {
+    const integrationId = await setUp(at.clients, at.provider.definition('scripted', { subCredentials }), {
       scopes: ['read', 'user:search:read', 'user:write'],
     });
-    provider.answers('/token', granted({ scope: 'read', user: { access_token: 'second', scope: 'search:read' } }));
-    const { connection } = await authorizeAt(clients, integrationId);
-    expect(provider.authorized.get('scope')).toBe('read');
-    expect(provider.authorized.get('user_scope')).toBe('search:read write');
+    at.provider.answers('/token', granted({ scope: 'read', user: { access_token: 'second', scope: 'search:read' } }));
+    const { connection } = await authorizeAt(at.clients, integrationId);
+    expect(at.provider.authorized.get('scope')).toBe('read');
+    expect(at.provider.authorized.get('user_scope')).toBe('search:read write');
     expect(connection).toMatchObject({ grantedScopes: ['read', 'user:search:read'], missingScopes: ['user:write'] });
   });
 
   it('may carry the further token alone, which is then the main one', async () => {
     const subCredentials = [{ name: 'user', accessToken: '/authed_user/access_token' }];
     const answer = { body: { ok: true, authed_user: { access_token: 'xoxp' } } };
-    const { connectionId } = await authorize(answer, { subCredentials });
-    const { accessToken, furtherTokens } = await credentialOf(clients, connectionId);
+    const { connectionId } = await at.authorize(answer, { subCredentials });
+    const { accessToken, furtherTokens } = await credentialOf(at.clients, connectionId);
     expect(accessToken).toBe('xoxp');
     expect(furtherTokens).toEqual({});
   });
@@ -197,8 +161,8 @@ describe('A further answer', () => {
 
 describe('What is kept of an answer', () => {
   it('is what the definition names, of the callback and of the answer', async () => {
-    provider.callbackParameters = { realmId: '9130357', other: 'x' };
-    const { connection } = await authorize(granted({ team: { id: 'T1', secret: 's' } }), {
+    at.provider.callbackParameters = { realmId: '9130357', other: 'x' };
+    const { connection } = await at.authorize(granted({ team: { id: 'T1', secret: 's' } }), {
       answer: { kept: { team_id: '/team/id', absent: '/team/none', whole: '/team' } },
       keptCallbackParameters: ['realmId'],
       identity: { from: 'callback', accountId: ['/realmId'] },
@@ -208,13 +172,13 @@ describe('What is kept of an answer', () => {
   });
 
   it('is storable, whatever comes', async () => {
-    provider.callbackParameters = { realmId: 'a\0b' };
-    provider.answers('/me', { body: '{"sub":"a\\u0000da","email":"a\\ud800@example.com","note":"\\udc00"}' });
+    at.provider.callbackParameters = { realmId: 'a\0b' };
+    at.provider.answers('/me', { body: '{"sub":"a\\u0000da","email":"a\\ud800@example.com","note":"\\udc00"}' });
     const answer = granted({ scope: 'read \0 write', team: `${'x'.repeat(999)}😀` });
-    const { connection, authorization } = await authorize(answer, {
+    const { connection, authorization } = await at.authorize(answer, {
       answer: { kept: { team: '/team' } },
       keptCallbackParameters: ['realmId'],
-      identity: { url: `${provider.url}/me`, accountId: ['/sub'], email: ['/email'], kept: { note: '/note' } },
+      identity: { url: `${at.provider.url}/me`, accountId: ['/sub'], email: ['/email'], kept: { note: '/note' } },
     });
     expect(authorization).toMatchObject({ status: AuthorizationStatus.SUCCEEDED, reason: '' });
     expect(connection.providerAccountMetadata).toMatchObject({ realmId: 'a\ufffdb', note: '\ufffd' });
@@ -225,7 +189,7 @@ describe('What is kept of an answer', () => {
   const answer = { kept: { instance_url: '/instance_url' }, baseUrlFrom: 'instance_url' };
 
   it('may be the base of the API’s URLs', async () => {
-    const { connection } = await authorize(granted({ instance_url: 'https://eu1.example.com/v1' }), { answer });
+    const { connection } = await at.authorize(granted({ instance_url: 'https://eu1.example.com/v1' }), { answer });
     expect(connection.baseUrl).toBe('https://eu1.example.com/v1');
   });
 
@@ -246,7 +210,7 @@ describe('What is kept of an answer', () => {
     7,
     { url: 'https://evil.example' },
   ])('is no base of URLs where it is %s', async (instance_url) => {
-    const { connection } = await authorize(granted({ instance_url }), { answer });
-    expect(connection.baseUrl).toBe(`${provider.url}/api`);
+    const { connection } = await at.authorize(granted({ instance_url }), { answer });
+    expect(connection.baseUrl).toBe(`${at.provider.url}/api`);
   });
 });

@@ -1,49 +1,10 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { AuthorizationStatus } from '../../gen/latchkey/v1/authorization_pb.ts';
-import { authorizeAt, setUp } from '../harness/authorizations.ts';
+import { Granting, granted, SLACK } from '../harness/granting.ts';
 import { listenHttp } from '../harness/listener.ts';
-import { type OAuthChanges, type Script, ScriptedProvider } from '../harness/scripted-provider.ts';
-import { type Clients, TestServer } from '../harness/server.ts';
+import type { OAuthChanges, Script } from '../harness/scripted-provider.ts';
 
-let server: TestServer;
-let provider: ScriptedProvider;
-let clients: Clients;
-let tenants = 0;
-
-const NAME = 'scripted';
-
-beforeAll(async () => {
-  server = await TestServer.start();
-  provider = await ScriptedProvider.start();
-});
-afterAll(async () => {
-  await server.stop();
-  await provider.stop();
-});
-beforeEach(async () => {
-  provider.reset();
-  clients = await server.as('admin', { tenant: `answers-${++tenants}` });
-});
-
-/** Goes to the provider and back, where the token endpoint answers this. */
-async function authorize(answer: Script, oauth: OAuthChanges = {}) {
-  provider.answers('/token', answer);
-  return authorizeAt(clients, await setUp(clients, provider.definition(NAME, oauth)));
-}
-
-/** What is stored of a connection's credential, as only the database's superuser sees it. */
-async function storedOf(connectionId: string) {
-  const [row] = await server.database.sql<{ fields: { refreshable: boolean }; expire_time: Date | null }>(
-    'select fields, expire_time from latchkey.credential where connection_id = $1',
-    [connectionId],
-  );
-  return row;
-}
-
-const granted = (changes: Record<string, unknown> = {}) => ({
-  body: { access_token: 'at', token_type: 'Bearer', expires_in: 3600, refresh_token: 'rt', ...changes },
-});
-const SLACK = { errors: { failurePointer: '/ok', failureWhen: 'false', misconfigured: ['bad_client_secret'] } };
+const at = new Granting();
 
 describe('An answer of the token endpoint that is none of success', () => {
   it.each<[string, Script, string, string, OAuthChanges?]>([
@@ -88,29 +49,29 @@ describe('An answer of the token endpoint that is none of success', () => {
     ['a reset after the request is read', { reset: 'after' }, 'PROVIDER_UNAVAILABLE', ''],
     ['more than 256 KiB', granted({ padding: 'x'.repeat(257 * 1024) }), 'PROVIDER_UNAVAILABLE', ''],
   ])('is refused, once, with nothing stored: %s', async (_, answer, reason, providerError, oauth) => {
-    const { authorization, connection, connectionId, page } = await authorize(answer, oauth);
+    const { authorization, connection, connectionId, page } = await at.authorize(answer, oauth);
     expect(authorization).toMatchObject({ status: AuthorizationStatus.FAILED, reason });
     if (providerError) expect(authorization.providerError).toBe(providerError);
     expect(page.text).toContain(reason);
     expect(connection.grantedScopes).toEqual([]);
-    expect(await storedOf(connectionId)).toBeUndefined();
-    expect(provider.count('/token')).toBe(1);
-    expect(provider.count('/me')).toBe(0);
+    expect(await at.storedOf(connectionId)).toBeUndefined();
+    expect(at.provider.count('/token')).toBe(1);
+    expect(at.provider.count('/me')).toBe(0);
   });
 
   it('is refused where it does not come in time', async () => {
     const { promise: until, resolve: release } = Promise.withResolvers<void>();
-    const { authorization } = await authorize({ ...granted(), until });
+    const { authorization } = await at.authorize({ ...granted(), until });
     release();
     expect(authorization).toMatchObject({ status: AuthorizationStatus.FAILED, reason: 'PROVIDER_UNAVAILABLE' });
-    expect(provider.count('/token')).toBe(1);
+    expect(at.provider.count('/token')).toBe(1);
   });
 
   it('is refused where it is a redirect, which nobody follows', async () => {
     await using elsewhere = await listenHttp((_, response) => response.end('{"access_token":"stolen"}'));
     for (const status of [302, 307, 308]) {
-      clients = await server.as('admin', { tenant: `answers-${++tenants}` });
-      const { authorization } = await authorize({ status, headers: { location: elsewhere.url } });
+      await at.enterNewTenant();
+      const { authorization } = await at.authorize({ status, headers: { location: elsewhere.url } });
       expect(authorization).toMatchObject({ status: AuthorizationStatus.FAILED, reason: 'AUTHORIZATION_FAILED' });
     }
     expect(elsewhere.connections).toBe(0);
