@@ -8,21 +8,3 @@ export function scopesToRequest(definition: ScopeDefinition, wanted: Wanted, add
   const base = wanted.scopes.length > 0 ? wanted.scopes : (definition.defaultScopes ?? []);
   return [...new Set([...base, ...wanted.requiredScopes, ...added, ...(definition.always ?? [])])];
 }
-
-/** What was granted: what the provider says, and what it never names though it grants it. */
-export function grantedScopes(
-  definition: ScopeDefinition,
-  requested: readonly string[],
-  granted: readonly string[] | null,
-): string[] {
-  const unnamed = requested.filter((scope) => definition.neverGranted?.includes(scope));
-  return [...new Set([...(granted ?? requested), ...unnamed])];
-}
-
-/** What was wanted and not granted. */
-export function missingScopes(
-  { requested, required }: { requested: readonly string[]; required: readonly string[] },
-  granted: readonly string[],
-): string[] {
-  return [...new Set([...requested, ...required])].filter((scope) => !granted.includes(scope));
-}

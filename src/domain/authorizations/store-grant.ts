@@ -19,9 +19,9 @@ import { connectionNotFound } from '../connections/visibility.ts';
 import { event } from '../events/event.ts';
 import { refuseDisabled } from '../integrations/find-integration.ts';
 import { dueTimes } from '../tokens/due-times.ts';
+import { grantedScopes, missingScopes } from '../tokens/granted-scopes.ts';
 import { tokenSecrets } from '../tokens/token-secrets.ts';
 import { ownerByEmail } from './owner-by-email.ts';
-import { grantedScopes, missingScopes } from './scopes.ts';
 
 /** What an authorization yielded. */
 export type Grant = {
@@ -67,10 +67,8 @@ export async function storeGrant(
   connection.statusReason = '';
   connection.requestedScopes = requestedScopes;
   connection.grantedScopes = grantedScopes(definition, requestedScopes, tokens.scopes);
-  connection.missingScopes = missingScopes(
-    { requested: requestedScopes, required: integration.requiredScopes },
-    connection.grantedScopes,
-  );
+  const wanted = [...requestedScopes, ...integration.requiredScopes];
+  connection.missingScopes = missingScopes(wanted, connection.grantedScopes);
   const derived = grant.before?.fields.base_url;
   if (!connection.baseUrl || connection.baseUrl === derived) connection.baseUrl = baseUrlOf(call.app, setup, grant);
   connection.changed(new Date(call.app.clock.now()));

@@ -7,8 +7,8 @@ import type { TokenSet } from '../../oauth/token-set.ts';
 import type { App, OAuthSetup, ReadyCredential } from '../call.ts';
 import { dueTimes } from './due-times.ts';
 import { failpoint } from './failpoints.ts';
+import { refreshedScopes } from './granted-scopes.ts';
 import type { Lease } from './lease.ts';
-import { refreshedScopes } from './refreshed-scopes.ts';
 import { revokeLateGrant } from './revoke-late-grant.ts';
 import { tokenSecrets } from './token-secrets.ts';
 
