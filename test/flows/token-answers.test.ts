@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { AuthorizationStatus } from '../../gen/latchkey/v1/authorization_pb.ts';
+import { setUp } from '../harness/authorizations.ts';
 import { Granting, granted, SLACK } from '../harness/granting.ts';
 import { listenHttp } from '../harness/listener.ts';
 import type { OAuthChanges, Script } from '../harness/scripted-provider.ts';
@@ -75,5 +76,47 @@ describe('An answer of the token endpoint that is none of success', () => {
       expect(authorization).toMatchObject({ status: AuthorizationStatus.FAILED, reason: 'AUTHORIZATION_FAILED' });
     }
     expect(elsewhere.connections).toBe(0);
+  });
+});
+
+describe('The scopes of a refresh', () => {
+  /** Nobody knows how old its token is, so that it may be refreshed at once. */
+  const lasting = (scope: string | undefined) => granted({ scope, expires_in: undefined });
+
+  it.each<[string, (string | undefined)[], string[], string[]]>([
+    ['keep missing what was requested and never granted', ['read', 'read'], ['read'], ['write']],
+    ['keep missing it where the answer names none', ['read', undefined], ['read'], ['write']],
+    ['lack what was taken away', ['read write', 'read'], ['read'], ['write']],
+    ['lack it after another refresh, too', ['read write', 'read', undefined], ['read'], ['write']],
+    ['lack nothing once all is granted', ['read', 'read write'], ['read', 'write'], []],
+    ['lack nothing where more was granted than requested', ['read write admin', 'read write'], ['read', 'write'], []],
+  ])('%s', async (_, [first, ...later], grantedScopes, missing) => {
+    const { connectionId } = await at.authorize(lasting(first));
+    for (const scope of later) {
+      at.provider.answers('/token', lasting(scope));
+      expect((await at.clients.connections.refreshConnection({ connectionId })).refreshed).toBe(true);
+    }
+    const { connection } = await at.clients.connections.getConnection({ connectionId });
+    expect(connection).toMatchObject({ grantedScopes, missingScopes: missing });
+    expect(connection!.configSummary).toEqual({ scopes: grantedScopes });
+  });
+
+  it('lack what an imported credential came with', async () => {
+    const integrationId = await setUp(at.clients, at.provider.definition('scripted'));
+    const value = (text: string) => ({ source: { case: 'value' as const, value: text } });
+    const tokens = { accessToken: value('at'), refreshToken: value('rt'), scopes: ['read', 'write'] };
+    const credential = { kind: { case: 'oauth2' as const, value: tokens } };
+    const { connection } = await at.clients.connections.createConnection({
+      name: 'imported',
+      integrationId,
+      credential,
+    });
+    const connectionId = connection!.id;
+    for (const scope of ['read', undefined]) {
+      at.provider.answers('/token', lasting(scope));
+      expect((await at.clients.connections.refreshConnection({ connectionId })).refreshed).toBe(true);
+    }
+    const after = await at.clients.connections.getConnection({ connectionId });
+    expect(after.connection).toMatchObject({ grantedScopes: ['read'], missingScopes: ['write'] });
   });
 });

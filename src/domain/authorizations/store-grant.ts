@@ -147,7 +147,10 @@ function credentialOf(
   return {
     kind: 'oauth2',
     // Written here alone: what is revoked later is revoked by what the provider said, not by what a caller wrote.
-    fields: { scopes, refreshable: refreshToken !== null, kept, base_url: connection.baseUrl },
+    fields: {
+      ...{ scopes, requested_scopes: connection.requestedScopes, refreshable: refreshToken !== null },
+      ...{ kept, base_url: connection.baseUrl },
+    },
     secrets: Object.fromEntries(secrets.map(([name, value]) => [name, { value: new SecretText(value) }])),
     expireTime: after(tokens.expiresInS),
     refreshExpireTime: refreshToken ? after(tokens.refreshExpiresInS) : null,

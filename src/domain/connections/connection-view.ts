@@ -62,7 +62,7 @@ export async function viewsOf(em: Em, tenantId: string, connections: Connection[
 
 /** What Latchkey keeps there for itself is shown elsewhere, or not at all. */
 function shownFields(credential: Credential | undefined): JsonObject {
-  const { kept: _, base_url: __, refreshable: ___, ...fields } = credential?.fields ?? {};
+  const { kept: _, base_url: __, refreshable: ___, requested_scopes: ____, ...fields } = credential?.fields ?? {};
   return fields;
 }
 

@@ -82,10 +82,10 @@ async function statementValues(
   const seal = await app.keyring.sealer(tenantId);
   const now = app.clock.now();
   const after = (seconds: number | null) => (seconds === null ? null : new Date(now + seconds * 1000));
-  const { granted, missing } = refreshedScopes(lease.fields, setup, tokens);
+  const { requested, granted, missing } = refreshedScopes(lease.fields, setup, tokens);
   const expireTime = after(tokens.expiresInS);
   const token = {
-    fields: { ...lease.fields, scopes: granted },
+    fields: { ...lease.fields, requested_scopes: requested, scopes: granted },
     ...{ expireTime, lifetimeS: tokens.expiresInS, refreshExpireTime: after(tokens.refreshExpiresInS) },
     ...dueTimes(setup.client, connectionId, tokens, now),
     ...{ grantedScopes: granted, missingScopes: missing },

@@ -18,13 +18,17 @@ export function missingScopes(wanted: readonly string[], granted: readonly strin
   return [...new Set(wanted)].filter((scope) => !granted.includes(scope));
 }
 
-/** Scopes after a refresh: as before where the answer does not say (RFC 6749, section 6). */
+/**
+ * Scopes after a refresh: as before where the answer does not say (RFC 6749, section 6). What is missing is told by what was requested; of a credential
+ * that was imported by what it came with.
+ */
 export function refreshedScopes(
   fields: JsonObject,
   { integration, client }: OAuthSetup,
   { scopes }: TokenSet,
-): { granted: string[]; missing: string[] } {
+): { requested: string[]; granted: string[]; missing: string[] } {
   const before = (fields.scopes as string[] | undefined) ?? [];
+  const requested = (fields.requested_scopes as string[] | undefined) ?? before;
   const granted = grantedScopes(client.definition.scopes ?? {}, before, scopes);
-  return { granted, missing: missingScopes([...before, ...integration.requiredScopes], granted) };
+  return { requested, granted, missing: missingScopes([...requested, ...integration.requiredScopes], granted) };
 }
