@@ -25,9 +25,4 @@ async function setupOf(app: App, tenantId: string, integrationId: string): Promi
   }
 }
 
-const SET_UP_WRONG = new Set([
-  'INTEGRATION_NOT_FOUND',
-  'INTEGRATION_MISCONFIGURED',
-  'PROVIDER_NOT_FOUND',
-  'FIELD_INVALID',
-]);
+const SET_UP_WRONG = new Set(['INTEGRATION_NOT_FOUND', 'INTEGRATION_MISCONFIGURED', 'PROVIDER_NOT_FOUND']);
