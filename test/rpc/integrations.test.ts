@@ -1,7 +1,9 @@
+import { Client } from 'pg';
 import { expect, it } from 'vitest';
 import { ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
 import { describeRpc } from '../harness/describe-rpc.ts';
 import { failureOf } from '../harness/errors.ts';
+import type { Clients } from '../harness/server.ts';
 
 const custom = (name: string) => ({
   name,
@@ -103,6 +105,12 @@ describeRpc('IntegrationService, integrations', ({ as, server, tenant }) => {
     const clients = await as('resource_manager');
     const { integration } = await clients.integrations.createIntegration({ provider: 'google', ...input });
     return { ...clients, integration: integration!, integrationId: integration!.id };
+  };
+  const imported = async ({ connections }: Pick<Clients, 'connections'>, integrationId: string) => {
+    const value = { accessToken: { source: { case: 'value' as const, value: 'at' } } };
+    const credential = { kind: { case: 'oauth2' as const, value } };
+    const { connection } = await connections.createConnection({ name: 'imported', integrationId, credential });
+    return connection!;
   };
 
   it('answers what was set up, without secrets', async () => {
@@ -239,12 +247,7 @@ describeRpc('IntegrationService, integrations', ({ as, server, tenant }) => {
 
   it('is not deleted with its connections, but by force', async () => {
     const { integrations, connections, integrationId } = await made();
-    const oauth2 = { accessToken: { source: { case: 'value' as const, value: 'at' } } };
-    const { connection } = await connections.createConnection({
-      name: 'imported',
-      integrationId,
-      credential: { kind: { case: 'oauth2', value: oauth2 } },
-    });
+    const connection = await imported({ connections }, integrationId);
     expect(connection).toMatchObject({ provider: 'google', integrationId, status: ConnectionStatus.ACTIVE });
     const counted = await integrations.getIntegration({ integrationId });
     expect(counted.integration?.connectionCounts).toEqual({ ACTIVE: 1 });
@@ -253,9 +256,62 @@ describeRpc('IntegrationService, integrations', ({ as, server, tenant }) => {
       metadata: { connection_count: '1' },
     });
     await integrations.deleteIntegration({ integrationId, force: true });
-    const after = await connections.getConnection({ connectionId: connection!.id });
+    const after = await connections.getConnection({ connectionId: connection.id });
     expect(after.connection).toMatchObject({ status: ConnectionStatus.REVOKED, integrationId: '' });
     expect((await failureOf(integrations.getIntegration({ integrationId }))).reason).toBe('INTEGRATION_NOT_FOUND');
+  });
+
+  it('ends the grants of the client before when it is given another, and says so of each', async () => {
+    const { integrations, integrationId } = await made();
+    const { connections, audit } = await as('admin');
+    await integrations.setIntegrationCredentials({ integrationId, clientId: 'one', clientSecrets: ['s'] });
+    const { id: connectionId } = await imported({ connections }, integrationId);
+    await integrations.setIntegrationCredentials({ integrationId, clientId: 'one', clientSecrets: ['t'] });
+    await connections.getCredentials({ connectionId });
+    for (let turn = 0; turn < 2; turn++)
+      await integrations.setIntegrationCredentials({ integrationId, clientId: 'two', clientSecrets: ['t'] });
+    const failure = await failureOf(connections.getCredentials({ connectionId }));
+    expect(failure).toMatchObject({ reason: 'REAUTHORIZATION_REQUIRED', metadata: { cause: 'refused' } });
+    expect((await connections.getConnection({ connectionId })).connection?.etag).toBe('v2');
+    const own = (await audit.listAuditEntries({ pageSize: 100 })).entries.filter(
+      ({ resourceId, action }) => resourceId === connectionId && action === 'connection_reauthorization_required',
+    );
+    expect(own).toMatchObject([
+      {
+        before: { status: 'ACTIVE', version: 1 },
+        after: { status: 'REAUTHORIZATION_REQUIRED', reason: 'client_changed', version: 2 },
+      },
+    ]);
+    const events = await server().database.sql<{ type: string; generation: number }>(
+      'select type, generation from latchkey.outbox where aggregate_id = $1 order by id',
+      [connectionId],
+    );
+    expect(events).toEqual([
+      { type: 'connection.created', generation: 1 },
+      { type: 'connection.reauthorization_required', generation: 2 },
+    ]);
+  });
+
+  it('revokes no connection again that somebody revokes while it is deleted', async () => {
+    const { integrations, connections, integrationId } = await made();
+    const { id } = await imported({ connections }, integrationId);
+    const { database } = server();
+    const client = new Client({ connectionString: database.migrationUrl });
+    await client.connect();
+    await client.query('begin');
+    await client.query(`update latchkey.connection set status = 'REVOKED' where id = $1`, [id]);
+    const deleting = integrations.deleteIntegration({ integrationId, force: true });
+    const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+    await expect.poll(() => database.sql(waiting), { timeout: 10_000 }).toHaveLength(1);
+    await client.query('commit');
+    await client.end();
+    await deleting;
+    const { audit } = await as('admin');
+    const { entries } = await audit.listAuditEntries({ pageSize: 100 });
+    expect(entries.filter(({ resourceId }) => resourceId === id).map(({ action }) => action)).toEqual([
+      'connection_created',
+    ]);
+    expect((await connections.getConnection({ connectionId: id })).connection?.integrationId).toBe('');
   });
 
   it('does not exist for another tenant', async () => {

@@ -1,3 +1,4 @@
+import { LockMode } from '@mikro-orm/core';
 import { LatchkeyError } from '../../base/error.ts';
 import { Connection } from '../../model/connection.ts';
 import { audit } from '../audit/audit.ts';
@@ -43,7 +44,8 @@ async function revokeAll(call: Call, integrationId: string, etag: string): Promi
     const grant = await givenUpGrant(call.app, tenantId, id);
     await change(call, async (em) => {
       // Whoever may delete an integration gives up what it stands for, whoever owns that.
-      const connection = await em.findOne(Connection, { tenantId, id, integrationId });
+      const key = { tenantId, id, integrationId };
+      const connection = await em.findOne(Connection, key, { lockMode: LockMode.PESSIMISTIC_WRITE });
       if (!connection) return;
       await revokeIn(em, call, connection, grant);
       connection.integrationId = null;

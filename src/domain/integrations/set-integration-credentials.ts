@@ -1,10 +1,13 @@
+import { LockMode } from '@mikro-orm/core';
 import { newId } from '../../base/id.ts';
 import type { Sealer } from '../../crypto/keyring.ts';
 import type { Em } from '../../db/transaction.ts';
 import { Connection } from '../../model/connection.ts';
 import type { Integration } from '../../model/integration.ts';
 import { IntegrationSecret, integrationSecretPlace } from '../../model/integration-secret.ts';
+import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
+import { event } from '../events/event.ts';
 import { changeIntegration } from './change-integration.ts';
 import type { IntegrationCredentials } from './integration-credentials.ts';
 import type { IntegrationView } from './integration-view.ts';
@@ -18,7 +21,7 @@ export async function setIntegrationCredentials(
   const seal = await call.app.keyring.sealer(call.principal.tenantId);
   return changeIntegration(call, { id }, 'credentials_set', async (em, integration) => {
     const changed = integration.clientId !== '' && integration.clientId !== credentials.clientId;
-    if (changed) await endGrants(em, integration);
+    if (changed) await endGrants(em, call, integration);
     integration.clientId = credentials.clientId;
     await replaceSecrets(em, call, seal, integration, credentials);
     return { client_secrets: credentials.clientSecrets.length };
@@ -36,13 +39,23 @@ export function deleteIntegrationCredentials(call: Call, id: string): Promise<In
   });
 }
 
-/** What was granted to another client is of no use to this one. */
-async function endGrants(em: Em, { tenantId, id }: Integration): Promise<void> {
-  await em.nativeUpdate(
+/** What was granted to another client is of no use to this one. Replicas forget the credentials when they hear of the integration. */
+async function endGrants(em: Em, call: Call, { tenantId, id: integrationId }: Integration): Promise<void> {
+  const connections = await em.find(
     Connection,
-    { tenantId, integrationId: id, kind: 'oauth2', status: 'ACTIVE' },
-    { status: 'REAUTHORIZATION_REQUIRED', statusReason: 'client_changed' },
+    { tenantId, integrationId, kind: 'oauth2', status: 'ACTIVE' },
+    { orderBy: { id: 'asc' }, lockMode: LockMode.PESSIMISTIC_WRITE },
   );
+  for (const connection of connections) {
+    const before = connection.summary();
+    connection.status = 'REAUTHORIZATION_REQUIRED';
+    connection.statusReason = 'client_changed';
+    connection.changed(new Date(call.app.clock.now()));
+    const resource = { type: 'connection', id: connection.id };
+    const after = { ...connection.summary(), reason: connection.statusReason };
+    audit(em, call, 'connection_reauthorization_required', resource, { before, after });
+    event(em, call, 'connection.reauthorization_required', { ...resource, generation: connection.version }, after);
+  }
 }
 
 async function replaceSecrets(
