@@ -7,9 +7,11 @@ import { systemClock } from './base/clock.ts';
 import { newId } from './base/id.ts';
 import type { Log } from './base/log.ts';
 import { createMetrics, type Metrics } from './base/metrics.ts';
-import type { SecretText } from './base/secret-text.ts';
+import { Pauses } from './base/pauses.ts';
+import { SecretText } from './base/secret-text.ts';
 import { Signals } from './base/signals.ts';
 import { IdentityProvider } from './clients/identity-provider.ts';
+import { UserService } from './clients/user-service.ts';
 import type { Config } from './config.ts';
 import { Keyring } from './crypto/keyring.ts';
 import { MasterKeys } from './crypto/master-keys.ts';
@@ -20,12 +22,13 @@ import { openOrm, poolOf } from './db/orm.ts';
 import { PageTokens } from './db/paging.ts';
 import { openPool } from './db/pool.ts';
 import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
-import type { App, Caches, OAuthSetup, Principal, ReadyCredential } from './domain/call.ts';
+import type { App, Caches, OAuthSetup, OperatorInstance, Principal, ReadyCredential } from './domain/call.ts';
+import { ProviderHealthCounts } from './domain/integrations/provider-health-log.ts';
 import { FetchedTokenCache } from './domain/tokens/fetched-tokens.ts';
 import { RefreshesUnderWay } from './domain/tokens/refreshes.ts';
 import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
-import { services as ourServices } from './handlers/index.ts';
+import { servicesFor } from './handlers/index.ts';
 import { Housekeeper } from './jobs/housekeeper.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
@@ -56,7 +59,7 @@ export type Setting = {
   log: Log;
   /** Called when this process must not go on. */
   unfit: (error: Error) => void;
-  /** All services by default. */
+  /** Those that the settings ask for by default. */
   services?: readonly ServiceHandlers[];
   /** Where `/metrics` comes from, where it is not this process alone. */
   metricsText?: (own: Registry) => Promise<string>;
@@ -86,7 +89,7 @@ export async function startReplica(setting: Setting): Promise<Replica> {
 
 async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise<Replica> {
   const { config, log } = setting;
-  const methods = methodsOf(setting.services ?? ourServices);
+  const methods = methodsOf(setting.services ?? servicesFor(config));
   const { app, listener, replicaId } = await openApp(setting, opened);
   const jobs = new JobRunner(app, replicaId);
   const pipeline = new Pipeline(app, methods);
@@ -165,6 +168,10 @@ async function openApp(
     pageTokens: new PageTokens(installation.secret),
     requestHashKey: createHmac('sha256', installation.secret).update('request hash').digest(),
     identityProvider: identity.issuer ? openIdentityProvider(identity, egress) : null,
+    operatorInstances: operatorInstances(config, egress),
+    loginPauses: new Pauses(),
+    providerHealth: new ProviderHealthCounts(systemClock),
+    userService: openUserService(config, egress),
     forget: (change) => forget(caches, signals, change),
     publicUrl: config.publicUrl,
     linkKey: createHmac('sha256', installation.secret).update('links').digest(),
@@ -197,6 +204,18 @@ function openCommitPool({ database }: Config, log: Log): Pool {
     ...{ connectionTimeoutMillis: COMMIT_MS, query_timeout: COMMIT_MS },
     keepAlive: true,
   });
+}
+
+/** What the operator runs for all tenants. Its hosts, too, are the operator's word. */
+function operatorInstances({ langflow }: Config, egress: Egress): ReadonlyMap<string, OperatorInstance> {
+  const { baseUrl, adminKey } = langflow;
+  if (!baseUrl) return new Map();
+  const door = egress.allowing([new URL(baseUrl).hostname]);
+  return new Map([['langflow', { baseUrl, adminKey: new SecretText(adminKey), door }]]);
+}
+
+function openUserService({ userService }: Config, egress: Egress): UserService | null {
+  return userService && new UserService(userService, egress.allowing([new URL(userService.url).hostname]));
 }
 
 /** The issuer is the operator's word, so its host may be reached wherever it is; other hosts that its documents name must be public or allowed. */

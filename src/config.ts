@@ -5,6 +5,7 @@ import { parseAllowlist } from './egress/allowlist.ts';
 
 export type Config = Readonly<ReturnType<typeof readConfig>>;
 export type AuditReads = 'batched' | 'strict' | 'off';
+export type UserServiceSettings = NonNullable<ReturnType<typeof readUserService>>;
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -31,7 +32,9 @@ export function readConfig(env: Env = process.env) {
     auditReads: read.choice<AuditReads>('AUDIT_READS', 'batched', ['batched', 'strict', 'off']),
     credentialCacheEntries: read.integer('CREDENTIAL_CACHE_ENTRIES', 100_000, 0, 10_000_000),
     refresh: readRefresh(read, production),
+    userService: readUserService(read, production),
     corsOrigins: read.list('CORS_ORIGINS'),
+    langflow: readLangflow(read),
     sandbox: readSandbox(read, production),
     egressAllow: read.allowlist('EGRESS_ALLOW', production ? '' : 'localhost,127.0.0.0/8,::1'),
     tls: readTls(read),
@@ -132,6 +135,45 @@ function readIdentity(read: Reader) {
   };
 }
 
+/** The platform's user-service, which keeps the Langflow accounts too; null: there is none. `{userId}` in a path is filled in. */
+function readUserService(read: Reader, production: boolean) {
+  const url = read.httpUrl('USER_SERVICE_URL').replace(/\/+$/, '');
+  if (!url) return null;
+  const { protocol, username, password } = URL.parse(url) ?? {};
+  if (production && protocol === 'http:') read.fault('USER_SERVICE_URL must be an https URL in production');
+  if (username || password || /[?#\s]/.test(url)) read.fault('USER_SERVICE_URL must have no user, query or fragment');
+  const secret = read.text('USER_SERVICE_SECRET', '');
+  if (!/^[\x21-\x7e]{16,}$/.test(secret))
+    read.fault('USER_SERVICE_SECRET must have at least 16 characters with USER_SERVICE_URL, visible ASCII alone');
+  const path = (name: string, fallback: string) => {
+    const text = read.text(name, fallback);
+    if (!text.startsWith('/')) read.fault(`${name} must begin with /`);
+    return text;
+  };
+  const paths = {
+    get: path('USER_SERVICE_GET_PATH', '/langflow-users/me'),
+    create: path('USER_SERVICE_CREATE_PATH', '/langflow-users'),
+    update: path('USER_SERVICE_UPDATE_PATH', '/langflow-users/{userId}'),
+  };
+  return { url, secret, paths, fields: readUserServiceFields(read) };
+}
+
+/** What each field of a record is called there. */
+function readUserServiceFields(read: Reader) {
+  const names = {
+    ...{ userId: 'userId', langflowUserId: 'langflowUserId', username: 'username' },
+    ...{ password: 'password', apiKey: 'apiKey' },
+  };
+  const fields = Object.keys(names);
+  for (const item of read.list('USER_SERVICE_FIELDS')) {
+    const [field = '', name = ''] = /^(\w+)\s*=\s*([^\s=]+)$/.exec(item)?.slice(1) ?? [];
+    if (fields.includes(field)) names[field as keyof typeof names] = name;
+    else read.fault(`USER_SERVICE_FIELDS: "${item}" must be field=name, the field one of ${fields.join(', ')}`);
+  }
+  if (new Set(Object.values(names)).size < fields.length) read.fault('USER_SERVICE_FIELDS gives two fields one name');
+  return names;
+}
+
 /** The built-in provider to try things out with. `url` is of one that runs already: the primary tells its workers. */
 function readSandbox(read: Reader, production: boolean) {
   const wanted = read.choice('SANDBOX', production ? 'off' : 'on', ['on', 'off']) === 'on';
@@ -141,6 +183,15 @@ function readSandbox(read: Reader, production: boolean) {
     port: read.integer('SANDBOX_PORT', 9400, 0, 65535),
     url: wanted && !production ? read.httpUrl('SANDBOX_URL') : '',
   };
+}
+
+/** The operator's Langflow, for tenants without one of their own. */
+function readLangflow(read: Reader) {
+  const baseUrl = read.httpUrl('LANGFLOW_BASE_URL').replace(/\/+$/, '');
+  const adminKey = read.text('LANGFLOW_ADMIN_API_KEY', '');
+  if ((baseUrl === '') !== (adminKey === '')) read.fault('LANGFLOW_BASE_URL and LANGFLOW_ADMIN_API_KEY go together');
+  const tenantInstances = read.choice('LANGFLOW_TENANT_INSTANCES', 'false', ['true', 'false']) === 'true';
+  return { baseUrl, adminKey, served: baseUrl !== '' || tenantInstances };
 }
 
 function readTls(read: Reader) {

@@ -17,7 +17,8 @@ export type IdPrefix =
   | 'csec'
   | 'auth'
   | 'rvk'
-  | 'att';
+  | 'att'
+  | 'acct';
 
 const pool = Buffer.allocUnsafe(RANDOM_BYTES * 512);
 let used = pool.length;

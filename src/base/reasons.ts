@@ -74,6 +74,10 @@ export const REASONS = {
   PROVIDER_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the provider does not answer' },
   PROVIDER_RATE_LIMITED: { code: 'RESOURCE_EXHAUSTED', text: 'the provider takes no more requests now' },
   REFRESH_NOT_SUPPORTED: { code: 'FAILED_PRECONDITION', text: 'the credential cannot be renewed' },
+  ACCOUNT_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such account' },
+  FLOW_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such flow' },
+  FLOW_RUN_FAILED: { code: 'FAILED_PRECONDITION', text: 'the flow was run and failed' },
+  USER_SERVICE_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the user-service does not answer' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

@@ -8,6 +8,8 @@ export type Jobs = {
   poll_device: { tenantId: string; id: string };
   /** Asks once more about a grant that was called dead; `id` is the connection. */
   confirm_dead_grant: { tenantId: string; id: string; generation: number };
+  /** Goes on with an account that is being made at a provider. */
+  finish_account: { tenantId: string; id: string };
 };
 
 /** Adds a job, in the transaction of what asks for it. Under a key, one that waits already is moved instead. */

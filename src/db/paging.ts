@@ -101,6 +101,30 @@ export async function listPage<Row extends object>(
   };
 }
 
+/** One page of a list that is at hand whole, in the order of the positions. Fails with PAGE_TOKEN_INVALID. */
+export function pageOf<T>(
+  tokens: PageTokens,
+  scope: string,
+  entries: { item: T; position: [string, string] }[],
+  { pageSize, pageToken, skip, withTotalSize }: PageRequest,
+): Page<T> {
+  if (pageToken && skip > 0) throw fieldInvalid('skip', 'goes without page_token');
+  const sorted = entries.toSorted((a, b) => compare(a.position, b.position));
+  const last = pageToken ? (tokens.read(scope, pageToken) as [string, string]) : null;
+  const left = last ? sorted.filter(({ position }) => compare(position, last) > 0) : sorted.slice(skip);
+  const page = left.slice(0, pageSizeOf(pageSize));
+  return {
+    items: page.map(({ item }) => item),
+    nextPageToken: left.length > page.length ? tokens.issue(scope, page.at(-1)!.position) : '',
+    totalSize: withTotalSize ? entries.length : undefined,
+  };
+}
+
+function compare([a, aId]: [string, string], [b, bId]: [string, string]): number {
+  if (a !== b) return a < b ? -1 : 1;
+  return aId === bId ? 0 : aId < bId ? -1 : 1;
+}
+
 function after(orderBy: ListQuery<object>['orderBy'], descending: boolean, values: SortValue[]): Conditions[number] {
   const columns = orderBy.map(({ column }) => column).join(', ');
   const placeholders = orderBy.map(({ cast }) => (cast ? `cast(? as ${cast})` : '?')).join(', ');

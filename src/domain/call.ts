@@ -3,7 +3,10 @@ import type { ReplicaCache } from '../base/cache.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
+import type { Pauses } from '../base/pauses.ts';
+import type { SecretText } from '../base/secret-text.ts';
 import type { IdentityProvider } from '../clients/identity-provider.ts';
+import type { UserService } from '../clients/user-service.ts';
 import type { Config } from '../config.ts';
 import type { Keyring } from '../crypto/keyring.ts';
 import type { Changed } from '../db/listen.ts';
@@ -34,6 +37,14 @@ export type App = {
   egress: Egress;
   /** The built-in providers, by name. */
   catalog: ReadonlyMap<string, ProviderDefinition>;
+  /** Providers that the operator runs for all tenants, by name. */
+  operatorInstances: ReadonlyMap<string, OperatorInstance>;
+  /** Logins that providers told this process to put off, by instance. */
+  loginPauses: Pauses;
+  /** What this process knows of the health of providers. */
+  providerHealth: ProviderHealthLog;
+  /** Also keeps accounts; null where none is configured. */
+  userService: UserService | null;
   /** Null where no issuer is configured. */
   identityProvider: IdentityProvider | null;
   /** Where browsers and providers reach this service, without `/` at the end. Known once it listens. */
@@ -54,6 +65,19 @@ export type App = {
   readAudit: ReadAudit;
   /** Drops what this process remembers of something that changed. */
   forget(change: Changed): void;
+};
+
+/** A provider that the operator runs for all tenants. Its host may be reached by this door wherever it is. */
+export type OperatorInstance = { baseUrl: string; adminKey: SecretText; door: Pick<Egress, 'fetch' | 'stream'> };
+
+/** How providers did of late, as far as this process called them. */
+export type ProviderHealthLog = {
+  /** Notes that a call of a built-in provider was answered as it should, or failed for a reason that is the provider's. */
+  note(provider: string, well: boolean): void;
+  /** Null: nothing was heard within the last minutes. */
+  recent(provider: string): { calls: number; failures: number; time: number } | null;
+  /** What `check` found out, at most once in some seconds for a key. */
+  checked<T extends object>(key: string, check: () => Promise<T>): Promise<T>;
 };
 
 export type Caches = {
@@ -113,6 +137,8 @@ export type OAuthSetup = {
   /** Values of the parameters in the provider's URLs. */
   parameters: Record<string, string>;
   client: OAuthClient;
+  /** The client's fetch, with all that the door takes. */
+  fetch: Egress['fetch'];
 };
 
 /** Where entries about reads go, which change nothing and so have no transaction to be in. */

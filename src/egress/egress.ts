@@ -10,6 +10,7 @@ import { exchange, type Limits } from './exchange.ts';
 import { OwnPorts } from './own-ports.ts';
 import { type EgressInit, requestTo, targetOf } from './request.ts';
 import { responseOf } from './response.ts';
+import { openStream, type StreamedAnswer, type StreamLimits } from './stream.ts';
 
 const TIMEOUT_MS = 7_000;
 const MAX_BODY_BYTES = 256 * 1024;
@@ -71,6 +72,15 @@ export class Egress {
     return call;
   };
 
+  /** Makes one HTTP call whose answer is read as it comes; a redirect is an answer. Fails with ADDRESS_FORBIDDEN, or EgressError. */
+  readonly stream = async (
+    url: string | URL,
+    init: EgressInit & StreamLimits & { signal: AbortSignal },
+  ): Promise<StreamedAnswer> => {
+    const target = this.#targetOf(url);
+    return openStream(this.#pool, requestTo(target, init), { ...init, host: target.hostname });
+  };
+
   /** The same door, open to further hosts: those that the operator's own settings name. It closes with this one. */
   allowing(hosts: readonly string[]): Egress {
     // Connections are not shared, or this door would find one that the other opened.
@@ -98,11 +108,8 @@ export class Egress {
   }
 
   async #fetch(url: string | URL, init: EgressInit): Promise<Response> {
-    const target = targetOf(url);
+    const target = this.#targetOf(url);
     const host = target.hostname;
-    if (this.#closed) throw new EgressError('aborted', { host, sent: false });
-    // Node looks up no literal, so the dialler would find out only once it is connected.
-    this.refuseForbidden(target);
     const limits = { ...this.#limits, ...definedLimits(init) };
     const dispatcher = init.fresh ? new Client(target.origin, this.#connecting) : this.#pool;
     try {
@@ -116,6 +123,14 @@ export class Egress {
     } finally {
       if (init.fresh) await dispatcher.destroy();
     }
+  }
+
+  #targetOf(url: string | URL): URL {
+    const target = targetOf(url);
+    if (this.#closed) throw new EgressError('aborted', { host: target.hostname, sent: false });
+    // Node looks up no literal, so the dialler would find out only once it is connected.
+    this.refuseForbidden(target);
+    return target;
   }
 
   async #resolve(host: string, port: number): Promise<LookupAddress[]> {

@@ -115,6 +115,8 @@ class Exchange implements Dispatcher.DispatchHandler {
 const KIND_OF_CODE: Record<string, EgressFailure> = {
   ETIMEDOUT: 'timeout',
   UND_ERR_CONNECT_TIMEOUT: 'timeout',
+  UND_ERR_HEADERS_TIMEOUT: 'timeout',
+  UND_ERR_BODY_TIMEOUT: 'timeout',
   UND_ERR_DESTROYED: 'aborted',
   UND_ERR_CLOSED: 'aborted',
   UND_ERR_HEADERS_OVERFLOW: 'too_large',
@@ -125,7 +127,7 @@ const KIND_OF_CODE: Record<string, EgressFailure> = {
 };
 
 /** The kind of an error of undici, of a socket or of TLS, and the code to show; its text may quote what was sent. */
-function failureOf(error: Error, sent: boolean): [EgressFailure, string | undefined] {
+export function failureOf(error: Error, sent: boolean): [EgressFailure, string | undefined] {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
   const known = KIND_OF_CODE[code ?? ''];
   if (known) return [known, code];

@@ -9,8 +9,8 @@ import {
   ProviderRevocation,
 } from '../../gen/latchkey/v1/connection_service_pb.ts';
 import { SecretText } from '../base/secret-text.ts';
+import { ensureTokens } from '../domain/accounts/ensure-tokens.ts';
 import { completeAuthorization } from '../domain/authorizations/complete-authorization.ts';
-import { ensureTokens } from '../domain/authorizations/ensure-tokens.ts';
 import { getAuthorization } from '../domain/authorizations/get-authorization.ts';
 import { startAuthorization } from '../domain/authorizations/start-authorization.ts';
 import { watchAuthorization } from '../domain/authorizations/watch-authorization.ts';

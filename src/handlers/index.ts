@@ -3,13 +3,20 @@ import { auditService } from './audit-service.ts';
 import { connectionService } from './connection-service.ts';
 import type { ServiceHandlers } from './implement.ts';
 import { integrationService } from './integration-service.ts';
+import { langflowService } from './langflow-service.ts';
 import { secretService } from './secret-service.ts';
 
 /** All services of the contract. */
 export const services: readonly ServiceHandlers[] = [
   connectionService,
   integrationService,
+  langflowService,
   secretService,
   accessService,
   auditService,
 ];
+
+/** Those that are served with these settings. */
+export function servicesFor({ langflow }: { langflow: { served: boolean } }): readonly ServiceHandlers[] {
+  return services.filter((service) => service !== langflowService || langflow.served);
+}

@@ -6,7 +6,10 @@ import {
 } from '../../gen/latchkey/v1/integration_service_pb.ts';
 import { fieldInvalid } from '../base/error.ts';
 import { SecretText } from '../base/secret-text.ts';
+import { deleteAccount } from '../domain/accounts/delete-account.ts';
+import { ensureAccount } from '../domain/accounts/ensure-account.ts';
 import { deleteIntegration } from '../domain/connections/delete-integration.ts';
+import { checkAllProvidersHealth, checkProviderHealth } from '../domain/integrations/check-provider-health.ts';
 import { createIntegration } from '../domain/integrations/create-integration.ts';
 import { createProvider } from '../domain/integrations/create-provider.ts';
 import { deleteProvider } from '../domain/integrations/delete-provider.ts';
@@ -26,9 +29,11 @@ import {
 import { setIntegrationEnabled } from '../domain/integrations/set-integration-enabled.ts';
 import { updateIntegration } from '../domain/integrations/update-integration.ts';
 import { updateProvider } from '../domain/integrations/update-provider.ts';
+import { accountToProto } from './account.ts';
 import { implement } from './implement.ts';
 import { definitionInput, integrationToProto, providerToProto } from './integration.ts';
 import { pageRequest, pageResponse } from './page.ts';
+import { healthToProto } from './provider-health.ts';
 
 export const integrationService = implement(IntegrationService, {
   async listProviders(call, { kind }) {
@@ -112,6 +117,23 @@ export const integrationService = implement(IntegrationService, {
 
   async downloadIntegrationCredentials(call, { integrationId }) {
     return downloadIntegrationCredentials(call, integrationId);
+  },
+
+  async ensureAccount(call, { provider }) {
+    return { account: accountToProto((await ensureAccount(call, provider)).account) };
+  },
+
+  async deleteAccount(call, { accountId }) {
+    await deleteAccount(call, accountId);
+    return {};
+  },
+
+  async checkProviderHealth(call, { provider }) {
+    return { health: healthToProto(await checkProviderHealth(call, provider)) };
+  },
+
+  async checkAllProvidersHealth(call) {
+    return { providers: (await checkAllProvidersHealth(call)).map(healthToProto) };
   },
 });
 

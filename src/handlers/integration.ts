@@ -7,6 +7,7 @@ import {
 } from '../../gen/latchkey/v1/provider_pb.ts';
 import type { KnownProvider } from '../domain/call.ts';
 import type { IntegrationView } from '../domain/integrations/integration-view.ts';
+import { capabilitiesOf } from '../providers/behaviours.ts';
 import { isAtRisk, kindsOf, ONE_CRASH_BOUND_S } from '../providers/provider.ts';
 import type { ProviderDefinition } from '../providers/types.ts';
 import { toTimestamp } from './time.ts';
@@ -19,7 +20,13 @@ export function definitionInput(definition: ProtoDefinition): ProviderDefinition
 /** A provider as the contract says it. */
 export function providerToProto({ definition, custom, etag }: KnownProvider): MessageInitShape<typeof ProviderSchema> {
   return {
-    ...{ custom, etag, kinds: kindsOf(definition), atRisk: isAtRisk(definition, ONE_CRASH_BOUND_S) },
+    ...{
+      custom,
+      etag,
+      capabilities: custom ? [] : capabilitiesOf(definition.name),
+      kinds: kindsOf(definition),
+      atRisk: isAtRisk(definition, ONE_CRASH_BOUND_S),
+    },
     definition: fromJson(ProviderDefinitionSchema, definition as JsonValue),
   };
 }

@@ -8,6 +8,7 @@ import { Integration } from './integration.ts';
 import { IntegrationSecret } from './integration-secret.ts';
 import { OutboxEvent } from './outbox-event.ts';
 import { CustomProvider } from './provider.ts';
+import { ProviderAccount } from './provider-account.ts';
 import { RequestMemo } from './request-memo.ts';
 import { Revocation } from './revocation.ts';
 import { Secret } from './secret.ts';
@@ -26,6 +27,7 @@ export const entities = [
   Integration,
   IntegrationSecret,
   OutboxEvent,
+  ProviderAccount,
   RequestMemo,
   Revocation,
   Secret,

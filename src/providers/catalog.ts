@@ -10,6 +10,7 @@ import { google } from './google.ts';
 import { http } from './http.ts';
 import { hubspot } from './hubspot.ts';
 import { jira } from './jira.ts';
+import { langflow } from './langflow/langflow.ts';
 import { microsoft } from './microsoft.ts';
 import { notion } from './notion.ts';
 import { openai } from './openai.ts';
@@ -35,6 +36,7 @@ const entries: readonly ProviderDefinition[] = [
   http,
   hubspot,
   jira,
+  langflow,
   microsoft,
   notion,
   openai,

@@ -35,10 +35,11 @@ function checkParameters(parameters: ProviderParameter[], report: Report): Reado
   const names = new Set<string>();
   for (const [index, parameter] of parameters.entries()) {
     const at = `parameters[${index}]`;
-    const { name, pattern, choices = [], defaultValue } = parameter;
+    const { name, pattern, choices = [], defaultValue, url } = parameter;
     if (names.has(name)) report(`${at}.name`, 'is there twice');
     if (name === 'client_id') report(`${at}.name`, 'is the integration’s own');
     names.add(name);
+    if (url && (pattern || choices.length > 0)) report(`${at}.url`, 'goes without pattern and choices');
     if (pattern && !isPattern(pattern)) {
       report(`${at}.pattern`, 'is no RE2 pattern');
       continue;

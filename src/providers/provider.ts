@@ -1,7 +1,7 @@
 import { fieldInvalid } from '../base/error.ts';
 import type { OAuthDefinition } from '../oauth/definition.ts';
 import { matchesWhole } from './pattern.ts';
-import { fillIn, isUrlPart, namesIn } from './template.ts';
+import { fillIn, isBaseUrl, isUrlPart, namesIn } from './template.ts';
 import type { KeyDefinition, ProviderDefinition, ProviderParameter } from './types.ts';
 
 /** Seconds for which a provider must take a used refresh token, so that one crash in a refresh costs nothing: k·(L+S)+D of refresh.md, for k = 1. */
@@ -54,7 +54,8 @@ export function parametersOf(
 }
 
 /** What is wrong with a parameter's value, for people; empty where nothing is. */
-export function parameterFault({ choices = [], pattern }: ProviderParameter, value: string): string {
+export function parameterFault({ choices = [], pattern, url }: ProviderParameter, value: string): string {
+  if (url) return isBaseUrl(value) ? '' : 'is no http or https URL of origin and path alone';
   if (!isUrlPart(value)) return 'holds what cannot stand inside a URL';
   if (choices.length > 0 && !choices.includes(value)) return `is none of ${choices.join(', ')}`;
   if (pattern || choices.length === 0) {

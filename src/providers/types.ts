@@ -25,6 +25,7 @@ export type ProviderParameter = {
   choices?: string[];
   /** RE2 syntax. */
   pattern?: string;
+  url?: boolean;
 };
 
 export type KeyDefinition = {

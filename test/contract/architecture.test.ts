@@ -32,6 +32,8 @@ const DOMAIN: readonly (readonly string[])[] = [
   ['connections'],
   ['tokens'],
   ['authorizations'],
+  ['accounts'],
+  ['langflow'],
   ['keys'],
 ];
 const MAY_IMPORT_GEN = ['handlers', 'server'];

@@ -65,6 +65,7 @@ describe('The contract', () => {
       'CreateApiKey',
       'DownloadIntegrationCredentials',
       'EnsureTokens',
+      'GetApiKey',
       'GetCredentials',
     ]);
     for (const method of methods) {

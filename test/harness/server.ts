@@ -6,6 +6,7 @@ import { AccessService } from '../../gen/latchkey/v1/access_service_pb.ts';
 import { AuditService } from '../../gen/latchkey/v1/audit_service_pb.ts';
 import { ConnectionService } from '../../gen/latchkey/v1/connection_service_pb.ts';
 import { IntegrationService } from '../../gen/latchkey/v1/integration_service_pb.ts';
+import { LangflowService } from '../../gen/latchkey/v1/langflow_service_pb.ts';
 import { SecretService } from '../../gen/latchkey/v1/secret_service_pb.ts';
 import { type Replica, startReplica } from '../../src/app.ts';
 import { errorSummary } from '../../src/base/log.ts';
@@ -52,6 +53,7 @@ export type Role = keyof typeof GROUP_OF_ROLE;
 export type Clients = {
   connections: Client<typeof ConnectionService>;
   integrations: Client<typeof IntegrationService>;
+  langflow: Client<typeof LangflowService>;
   secrets: Client<typeof SecretService>;
   access: Client<typeof AccessService>;
   audit: Client<typeof AuditService>;
@@ -175,6 +177,7 @@ export function clientsOf(transport: Transport): Clients {
   return {
     connections: createClient(ConnectionService, transport),
     integrations: createClient(IntegrationService, transport),
+    langflow: createClient(LangflowService, transport),
     secrets: createClient(SecretService, transport),
     access: createClient(AccessService, transport),
     audit: createClient(AuditService, transport),

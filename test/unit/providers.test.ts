@@ -55,7 +55,7 @@ describe('The catalog', () => {
     expect(names).toEqual([...names].sort());
     expect([...catalog.values()].map(({ name }) => name)).toEqual(names);
     expect(names.join(' ')).toBe(
-      'anthropic aws-s3 bexio clio clio-platform ftp github github-app google http hubspot jira microsoft notion openai quickbooks ' +
+      'anthropic aws-s3 bexio clio clio-platform ftp github github-app google http hubspot jira langflow microsoft notion openai quickbooks ' +
         'salesforce slack smtp stripe stripe-apps twilio',
     );
   });

@@ -2,21 +2,25 @@
 // @generated from file latchkey/v1/integration_service.proto (package latchkey.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
+import type { Account } from "./account_pb.ts";
+import { file_latchkey_v1_account } from "./account_pb.ts";
 import type { Integration } from "./integration_pb.ts";
 import { file_latchkey_v1_integration } from "./integration_pb.ts";
 import type { Provider, ProviderDefinition } from "./provider_pb.ts";
 import { file_latchkey_v1_provider } from "./provider_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/integration_service.proto.
  */
 export const file_latchkey_v1_integration_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVsYXRjaGtleS92MS9pbnRlZ3JhdGlvbl9zZXJ2aWNlLnByb3RvEgtsYXRjaGtleS52MSItChRMaXN0UHJvdmlkZXJzUmVxdWVzdBIVCgRraW5kGAEgASgJQge6SARyAhgyIkEKFUxpc3RQcm92aWRlcnNSZXNwb25zZRIoCglwcm92aWRlcnMYASADKAsyFS5sYXRjaGtleS52MS5Qcm92aWRlciJCChJHZXRQcm92aWRlclJlcXVlc3QSLAoEbmFtZRgBIAEoCUIeukgbchkYZDIVXlthLXowLTldW2EtejAtOV8tXSokIj4KE0dldFByb3ZpZGVyUmVzcG9uc2USJwoIcHJvdmlkZXIYASABKAsyFS5sYXRjaGtleS52MS5Qcm92aWRlciJUChVDcmVhdGVQcm92aWRlclJlcXVlc3QSOwoKZGVmaW5pdGlvbhgBIAEoCzIfLmxhdGNoa2V5LnYxLlByb3ZpZGVyRGVmaW5pdGlvbkIGukgDyAEBIkEKFkNyZWF0ZVByb3ZpZGVyUmVzcG9uc2USJwoIcHJvdmlkZXIYASABKAsyFS5sYXRjaGtleS52MS5Qcm92aWRlciJrChVVcGRhdGVQcm92aWRlclJlcXVlc3QSOwoKZGVmaW5pdGlvbhgBIAEoCzIfLmxhdGNoa2V5LnYxLlByb3ZpZGVyRGVmaW5pdGlvbkIGukgDyAEBEhUKBGV0YWcYAiABKAlCB7pIBHICGGQiQQoWVXBkYXRlUHJvdmlkZXJSZXNwb25zZRInCghwcm92aWRlchgBIAEoCzIVLmxhdGNoa2V5LnYxLlByb3ZpZGVyIkUKFURlbGV0ZVByb3ZpZGVyUmVxdWVzdBIsCgRuYW1lGAEgASgJQh66SBtyGRhkMhVeW2EtejAtOV1bYS16MC05Xy1dKiQiGAoWRGVsZXRlUHJvdmlkZXJSZXNwb25zZSKdAQoKU2V0dGluZ01hcBJfCgdlbnRyaWVzGAEgAygLMiQubGF0Y2hrZXkudjEuU2V0dGluZ01hcC5FbnRyaWVzRW50cnlCKLpIJZoBIhAKIhdyFRgyMhFeW2Etel1bYS16MC05X10qJCoFcgMYyAEaLgoMRW50cmllc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSQoJU2NvcGVMaXN0EjwKBnNjb3BlcxgBIAMoCUIsukgpkgEmEGQiInIgGMgBMhteW1x4MjFceDIzLVx4NWJceDVkLVx4N2VdKyQiTgoKT3JpZ2luTGlzdBJACgdvcmlnaW5zGAEgAygJQi+6SCySASkQMiIlciMY/wEyHl5odHRwcz86Ly9bQS1aYS16MC05LjpcW1xdLV0rJCIsCghOYW1lTGlzdBIgCgVuYW1lcxgBIAMoCUIRukgOkgELEGQiB3IFEAEY/wEirwcKGENyZWF0ZUludGVncmF0aW9uUmVxdWVzdBIwCghwcm92aWRlchgBIAEoCUIeukgbchkYZDIVXlthLXowLTldW2EtejAtOV8tXSokEjMKDGRpc3BsYXlfbmFtZRgCIAEoCUIdukgachgY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSbwoIc2V0dGluZ3MYAyADKAsyMy5sYXRjaGtleS52MS5DcmVhdGVJbnRlZ3JhdGlvblJlcXVlc3QuU2V0dGluZ3NFbnRyeUIoukglmgEiEAoiF3IVGDIyEV5bYS16XVthLXowLTlfXSokKgVyAxjIARI8CgZzY29wZXMYBCADKAlCLLpIKZIBJhBkIiJyIBjIATIbXltceDIxXHgyMy1ceDViXHg1ZC1ceDdlXSskEkUKD3JlcXVpcmVkX3Njb3BlcxgFIAMoCUIsukgpkgEmEGQiInIgGMgBMhteW1x4MjFceDIzLVx4NWJceDVkLVx4N2VdKyQSRAoLcmV0dXJuX3VybHMYBiADKAlCL7pILJIBKRAyIiVyIxj/ATIeXmh0dHBzPzovL1tBLVphLXowLTkuOlxbXF0tXSskEm0KDXJlZGlyZWN0X3BhdGgYByABKAlCVrpIU3JRMk9eKC9hdXRoL2NhbGxiYWNrfC9jb25uZWN0aW9ucy9vYXV0aC9jYWxsYmFja3wvYXBpL2Nvbm5lY3Rpb25zL29hdXRoL2NhbGxiYWNrKT8kEjoKCHJlc291cmNlGAggASgJQii6SCVyIxj0AzIeXihbYS16XVthLXowLTkrLi1dKjpbXlxzI10rKT8kEjAKCWFwcF9ncm91cBgJIAEoCUIdukgachgY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSMwoMYXBwX2dyb3VwX2lkGAogASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJBIfCgRhcHBzGAsgAygJQhG6SA6SAQsQZCIHcgUQARj/ARIyCgtzeW5jX2FjdGlvbhgMIAEoCUIdukgachgY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSGQoRYXV0b19jcmVhdGVfdXNlcnMYDSABKAgSEAoIZGlzYWJsZWQYDiABKAgSKwoKcmVxdWVzdF9pZBgPIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQaLwoNU2V0dGluZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkoKGUNyZWF0ZUludGVncmF0aW9uUmVzcG9uc2USLQoLaW50ZWdyYXRpb24YASABKAsyGC5sYXRjaGtleS52MS5JbnRlZ3JhdGlvbiJVChVHZXRJbnRlZ3JhdGlvblJlcXVlc3QSPAoOaW50ZWdyYXRpb25faWQYASABKAlCJLpIIXIfMh1eaW50Z19bMC05YS1oamttbnAtdHYtel17MjZ9JCJHChZHZXRJbnRlZ3JhdGlvblJlc3BvbnNlEi0KC2ludGVncmF0aW9uGAEgASgLMhgubGF0Y2hrZXkudjEuSW50ZWdyYXRpb24ioQEKF0xpc3RJbnRlZ3JhdGlvbnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIZCghwcm92aWRlchgFIAEoCUIHukgEcgIYZCKLAQoYTGlzdEludGVncmF0aW9uc1Jlc3BvbnNlEi4KDGludGVncmF0aW9ucxgBIAMoCzIYLmxhdGNoa2V5LnYxLkludGVncmF0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUi9AYKGFVwZGF0ZUludGVncmF0aW9uUmVxdWVzdBI8Cg5pbnRlZ3JhdGlvbl9pZBgBIAEoCUIkukghch8yHV5pbnRnX1swLTlhLWhqa21ucC10di16XXsyNn0kEhUKBGV0YWcYAiABKAlCB7pIBHICGGQSOAoMZGlzcGxheV9uYW1lGAMgASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJEgAiAEBEikKCHNldHRpbmdzGAQgASgLMhcubGF0Y2hrZXkudjEuU2V0dGluZ01hcBImCgZzY29wZXMYBSABKAsyFi5sYXRjaGtleS52MS5TY29wZUxpc3QSLwoPcmVxdWlyZWRfc2NvcGVzGAYgASgLMhYubGF0Y2hrZXkudjEuU2NvcGVMaXN0EiwKC3JldHVybl91cmxzGAcgASgLMhcubGF0Y2hrZXkudjEuT3JpZ2luTGlzdBJyCg1yZWRpcmVjdF9wYXRoGAggASgJQla6SFNyUTJPXigvYXV0aC9jYWxsYmFja3wvY29ubmVjdGlvbnMvb2F1dGgvY2FsbGJhY2t8L2FwaS9jb25uZWN0aW9ucy9vYXV0aC9jYWxsYmFjayk/JEgBiAEBEj8KCHJlc291cmNlGAkgASgJQii6SCVyIxj0AzIeXihbYS16XVthLXowLTkrLi1dKjpbXlxzI10rKT8kSAKIAQESNQoJYXBwX2dyb3VwGAogASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJEgDiAEBEjgKDGFwcF9ncm91cF9pZBgLIAEoCUIdukgachgY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKiRIBIgBARIjCgRhcHBzGAwgASgLMhUubGF0Y2hrZXkudjEuTmFtZUxpc3QSNwoLc3luY19hY3Rpb24YDSABKAlCHbpIGnIYGP8BMhNeW15ceDAwLVx4MWZceDdmXSokSAWIAQESHgoRYXV0b19jcmVhdGVfdXNlcnMYDiABKAhIBogBAUIPCg1fZGlzcGxheV9uYW1lQhAKDl9yZWRpcmVjdF9wYXRoQgsKCV9yZXNvdXJjZUIMCgpfYXBwX2dyb3VwQg8KDV9hcHBfZ3JvdXBfaWRCDgoMX3N5bmNfYWN0aW9uQhQKEl9hdXRvX2NyZWF0ZV91c2VycyJKChlVcGRhdGVJbnRlZ3JhdGlvblJlc3BvbnNlEi0KC2ludGVncmF0aW9uGAEgASgLMhgubGF0Y2hrZXkudjEuSW50ZWdyYXRpb24ifgoYRGVsZXRlSW50ZWdyYXRpb25SZXF1ZXN0EjwKDmludGVncmF0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmludGdfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZBINCgVmb3JjZRgDIAEoCCIbChlEZWxldGVJbnRlZ3JhdGlvblJlc3BvbnNlIlgKGEVuYWJsZUludGVncmF0aW9uUmVxdWVzdBI8Cg5pbnRlZ3JhdGlvbl9pZBgBIAEoCUIkukghch8yHV5pbnRnX1swLTlhLWhqa21ucC10di16XXsyNn0kIkoKGUVuYWJsZUludGVncmF0aW9uUmVzcG9uc2USLQoLaW50ZWdyYXRpb24YASABKAsyGC5sYXRjaGtleS52MS5JbnRlZ3JhdGlvbiJZChlEaXNhYmxlSW50ZWdyYXRpb25SZXF1ZXN0EjwKDmludGVncmF0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmludGdfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiSwoaRGlzYWJsZUludGVncmF0aW9uUmVzcG9uc2USLQoLaW50ZWdyYXRpb24YASABKAsyGC5sYXRjaGtleS52MS5JbnRlZ3JhdGlvbiLbAQogU2V0SW50ZWdyYXRpb25DcmVkZW50aWFsc1JlcXVlc3QSPAoOaW50ZWdyYXRpb25faWQYASABKAlCJLpIIXIfMh1eaW50Z19bMC05YS1oamttbnAtdHYtel17MjZ9JBIrCgljbGllbnRfaWQYAiABKAlCGLpIFXITGPQDMg5eW1x4MjAtXHg3ZV0qJBIsCg5jbGllbnRfc2VjcmV0cxgDIAMoCUIUgAEBukgOkgELEAUiB3IFEAEYgCASHgoIZG9jdW1lbnQYBCABKAlCDIABAbpIBnIEGICABCJSCiFTZXRJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzUmVzcG9uc2USLQoLaW50ZWdyYXRpb24YASABKAsyGC5sYXRjaGtleS52MS5JbnRlZ3JhdGlvbiJjCiNEZWxldGVJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzUmVxdWVzdBI8Cg5pbnRlZ3JhdGlvbl9pZBgBIAEoCUIkukghch8yHV5pbnRnX1swLTlhLWhqa21ucC10di16XXsyNn0kIlUKJERlbGV0ZUludGVncmF0aW9uQ3JlZGVudGlhbHNSZXNwb25zZRItCgtpbnRlZ3JhdGlvbhgBIAEoCzIYLmxhdGNoa2V5LnYxLkludGVncmF0aW9uImUKJURvd25sb2FkSW50ZWdyYXRpb25DcmVkZW50aWFsc1JlcXVlc3QSPAoOaW50ZWdyYXRpb25faWQYASABKAlCJLpIIXIfMh1eaW50Z19bMC05YS1oamttbnAtdHYtel17MjZ9JCJRCiZEb3dubG9hZEludGVncmF0aW9uQ3JlZGVudGlhbHNSZXNwb25zZRIVCghkb2N1bWVudBgBIAEoCUIDgAEBEhAKCGZpbGVuYW1lGAIgASgJMpMPChJJbnRlZ3JhdGlvblNlcnZpY2USYQoNTGlzdFByb3ZpZGVycxIhLmxhdGNoa2V5LnYxLkxpc3RQcm92aWRlcnNSZXF1ZXN0GiIubGF0Y2hrZXkudjEuTGlzdFByb3ZpZGVyc1Jlc3BvbnNlIgmQAgGiuxgCGAESWwoLR2V0UHJvdmlkZXISHy5sYXRjaGtleS52MS5HZXRQcm92aWRlclJlcXVlc3QaIC5sYXRjaGtleS52MS5HZXRQcm92aWRlclJlc3BvbnNlIgmQAgGiuxgCGAEScAoOQ3JlYXRlUHJvdmlkZXISIi5sYXRjaGtleS52MS5DcmVhdGVQcm92aWRlclJlcXVlc3QaIy5sYXRjaGtleS52MS5DcmVhdGVQcm92aWRlclJlc3BvbnNlIhWiuxgRCg9wcm92aWRlcjptYW5hZ2UScwoOVXBkYXRlUHJvdmlkZXISIi5sYXRjaGtleS52MS5VcGRhdGVQcm92aWRlclJlcXVlc3QaIy5sYXRjaGtleS52MS5VcGRhdGVQcm92aWRlclJlc3BvbnNlIhiQAgKiuxgRCg9wcm92aWRlcjptYW5hZ2UScwoORGVsZXRlUHJvdmlkZXISIi5sYXRjaGtleS52MS5EZWxldGVQcm92aWRlclJlcXVlc3QaIy5sYXRjaGtleS52MS5EZWxldGVQcm92aWRlclJlc3BvbnNlIhiQAgKiuxgRCg9wcm92aWRlcjptYW5hZ2USfAoRQ3JlYXRlSW50ZWdyYXRpb24SJS5sYXRjaGtleS52MS5DcmVhdGVJbnRlZ3JhdGlvblJlcXVlc3QaJi5sYXRjaGtleS52MS5DcmVhdGVJbnRlZ3JhdGlvblJlc3BvbnNlIhiiuxgUChJpbnRlZ3JhdGlvbjpjcmVhdGUSdAoOR2V0SW50ZWdyYXRpb24SIi5sYXRjaGtleS52MS5HZXRJbnRlZ3JhdGlvblJlcXVlc3QaIy5sYXRjaGtleS52MS5HZXRJbnRlZ3JhdGlvblJlc3BvbnNlIhmQAgGiuxgSChBpbnRlZ3JhdGlvbjpyZWFkEnoKEExpc3RJbnRlZ3JhdGlvbnMSJC5sYXRjaGtleS52MS5MaXN0SW50ZWdyYXRpb25zUmVxdWVzdBolLmxhdGNoa2V5LnYxLkxpc3RJbnRlZ3JhdGlvbnNSZXNwb25zZSIZkAIBorsYEgoQaW50ZWdyYXRpb246cmVhZBJ/ChFVcGRhdGVJbnRlZ3JhdGlvbhIlLmxhdGNoa2V5LnYxLlVwZGF0ZUludGVncmF0aW9uUmVxdWVzdBomLmxhdGNoa2V5LnYxLlVwZGF0ZUludGVncmF0aW9uUmVzcG9uc2UiG5ACAqK7GBQKEmludGVncmF0aW9uOnVwZGF0ZRJ/ChFEZWxldGVJbnRlZ3JhdGlvbhIlLmxhdGNoa2V5LnYxLkRlbGV0ZUludGVncmF0aW9uUmVxdWVzdBomLmxhdGNoa2V5LnYxLkRlbGV0ZUludGVncmF0aW9uUmVzcG9uc2UiG5ACAqK7GBQKEmludGVncmF0aW9uOmRlbGV0ZRJ/ChFFbmFibGVJbnRlZ3JhdGlvbhIlLmxhdGNoa2V5LnYxLkVuYWJsZUludGVncmF0aW9uUmVxdWVzdBomLmxhdGNoa2V5LnYxLkVuYWJsZUludGVncmF0aW9uUmVzcG9uc2UiG5ACAqK7GBQKEmludGVncmF0aW9uOnVwZGF0ZRKCAQoSRGlzYWJsZUludGVncmF0aW9uEiYubGF0Y2hrZXkudjEuRGlzYWJsZUludGVncmF0aW9uUmVxdWVzdBonLmxhdGNoa2V5LnYxLkRpc2FibGVJbnRlZ3JhdGlvblJlc3BvbnNlIhuQAgKiuxgUChJpbnRlZ3JhdGlvbjp1cGRhdGUSlAEKGVNldEludGVncmF0aW9uQ3JlZGVudGlhbHMSLS5sYXRjaGtleS52MS5TZXRJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzUmVxdWVzdBouLmxhdGNoa2V5LnYxLlNldEludGVncmF0aW9uQ3JlZGVudGlhbHNSZXNwb25zZSIYorsYFAoSaW50ZWdyYXRpb246dXBkYXRlEqABChxEZWxldGVJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzEjAubGF0Y2hrZXkudjEuRGVsZXRlSW50ZWdyYXRpb25DcmVkZW50aWFsc1JlcXVlc3QaMS5sYXRjaGtleS52MS5EZWxldGVJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzUmVzcG9uc2UiG5ACAqK7GBQKEmludGVncmF0aW9uOnVwZGF0ZRKuAQoeRG93bmxvYWRJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzEjIubGF0Y2hrZXkudjEuRG93bmxvYWRJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzUmVxdWVzdBozLmxhdGNoa2V5LnYxLkRvd25sb2FkSW50ZWdyYXRpb25DcmVkZW50aWFsc1Jlc3BvbnNlIiOiuxgfChtpbnRlZ3JhdGlvbl9jcmVkZW50aWFsOnJlYWQgAWIGcHJvdG8z", [file_buf_validate_validate, file_latchkey_v1_access, file_latchkey_v1_integration, file_latchkey_v1_provider]);
+  fileDesc("CiVsYXRjaGtleS92MS9pbnRlZ3JhdGlvbl9zZXJ2aWNlLnByb3RvEgtsYXRjaGtleS52MSItChRMaXN0UHJvdmlkZXJzUmVxdWVzdBIVCgRraW5kGAEgASgJQge6SARyAhgyIkEKFUxpc3RQcm92aWRlcnNSZXNwb25zZRIoCglwcm92aWRlcnMYASADKAsyFS5sYXRjaGtleS52MS5Qcm92aWRlciJCChJHZXRQcm92aWRlclJlcXVlc3QSLAoEbmFtZRgBIAEoCUIeukgbchkYZDIVXlthLXowLTldW2EtejAtOV8tXSokIj4KE0dldFByb3ZpZGVyUmVzcG9uc2USJwoIcHJvdmlkZXIYASABKAsyFS5sYXRjaGtleS52MS5Qcm92aWRlciJUChVDcmVhdGVQcm92aWRlclJlcXVlc3QSOwoKZGVmaW5pdGlvbhgBIAEoCzIfLmxhdGNoa2V5LnYxLlByb3ZpZGVyRGVmaW5pdGlvbkIGukgDyAEBIkEKFkNyZWF0ZVByb3ZpZGVyUmVzcG9uc2USJwoIcHJvdmlkZXIYASABKAsyFS5sYXRjaGtleS52MS5Qcm92aWRlciJrChVVcGRhdGVQcm92aWRlclJlcXVlc3QSOwoKZGVmaW5pdGlvbhgBIAEoCzIfLmxhdGNoa2V5LnYxLlByb3ZpZGVyRGVmaW5pdGlvbkIGukgDyAEBEhUKBGV0YWcYAiABKAlCB7pIBHICGGQiQQoWVXBkYXRlUHJvdmlkZXJSZXNwb25zZRInCghwcm92aWRlchgBIAEoCzIVLmxhdGNoa2V5LnYxLlByb3ZpZGVyIkUKFURlbGV0ZVByb3ZpZGVyUmVxdWVzdBIsCgRuYW1lGAEgASgJQh66SBtyGRhkMhVeW2EtejAtOV1bYS16MC05Xy1dKiQiGAoWRGVsZXRlUHJvdmlkZXJSZXNwb25zZSKdAQoKU2V0dGluZ01hcBJfCgdlbnRyaWVzGAEgAygLMiQubGF0Y2hrZXkudjEuU2V0dGluZ01hcC5FbnRyaWVzRW50cnlCKLpIJZoBIhAKIhdyFRgyMhFeW2Etel1bYS16MC05X10qJCoFcgMYyAEaLgoMRW50cmllc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSQoJU2NvcGVMaXN0EjwKBnNjb3BlcxgBIAMoCUIsukgpkgEmEGQiInIgGMgBMhteW1x4MjFceDIzLVx4NWJceDVkLVx4N2VdKyQiTgoKT3JpZ2luTGlzdBJACgdvcmlnaW5zGAEgAygJQi+6SCySASkQMiIlciMY/wEyHl5odHRwcz86Ly9bQS1aYS16MC05LjpcW1xdLV0rJCIsCghOYW1lTGlzdBIgCgVuYW1lcxgBIAMoCUIRukgOkgELEGQiB3IFEAEY/wEirwcKGENyZWF0ZUludGVncmF0aW9uUmVxdWVzdBIwCghwcm92aWRlchgBIAEoCUIeukgbchkYZDIVXlthLXowLTldW2EtejAtOV8tXSokEjMKDGRpc3BsYXlfbmFtZRgCIAEoCUIdukgachgY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSbwoIc2V0dGluZ3MYAyADKAsyMy5sYXRjaGtleS52MS5DcmVhdGVJbnRlZ3JhdGlvblJlcXVlc3QuU2V0dGluZ3NFbnRyeUIoukglmgEiEAoiF3IVGDIyEV5bYS16XVthLXowLTlfXSokKgVyAxjIARI8CgZzY29wZXMYBCADKAlCLLpIKZIBJhBkIiJyIBjIATIbXltceDIxXHgyMy1ceDViXHg1ZC1ceDdlXSskEkUKD3JlcXVpcmVkX3Njb3BlcxgFIAMoCUIsukgpkgEmEGQiInIgGMgBMhteW1x4MjFceDIzLVx4NWJceDVkLVx4N2VdKyQSRAoLcmV0dXJuX3VybHMYBiADKAlCL7pILJIBKRAyIiVyIxj/ATIeXmh0dHBzPzovL1tBLVphLXowLTkuOlxbXF0tXSskEm0KDXJlZGlyZWN0X3BhdGgYByABKAlCVrpIU3JRMk9eKC9hdXRoL2NhbGxiYWNrfC9jb25uZWN0aW9ucy9vYXV0aC9jYWxsYmFja3wvYXBpL2Nvbm5lY3Rpb25zL29hdXRoL2NhbGxiYWNrKT8kEjoKCHJlc291cmNlGAggASgJQii6SCVyIxj0AzIeXihbYS16XVthLXowLTkrLi1dKjpbXlxzI10rKT8kEjAKCWFwcF9ncm91cBgJIAEoCUIdukgachgY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSMwoMYXBwX2dyb3VwX2lkGAogASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJBIfCgRhcHBzGAsgAygJQhG6SA6SAQsQZCIHcgUQARj/ARIyCgtzeW5jX2FjdGlvbhgMIAEoCUIdukgachgY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSGQoRYXV0b19jcmVhdGVfdXNlcnMYDSABKAgSEAoIZGlzYWJsZWQYDiABKAgSKwoKcmVxdWVzdF9pZBgPIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQaLwoNU2V0dGluZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkoKGUNyZWF0ZUludGVncmF0aW9uUmVzcG9uc2USLQoLaW50ZWdyYXRpb24YASABKAsyGC5sYXRjaGtleS52MS5JbnRlZ3JhdGlvbiJVChVHZXRJbnRlZ3JhdGlvblJlcXVlc3QSPAoOaW50ZWdyYXRpb25faWQYASABKAlCJLpIIXIfMh1eaW50Z19bMC05YS1oamttbnAtdHYtel17MjZ9JCJHChZHZXRJbnRlZ3JhdGlvblJlc3BvbnNlEi0KC2ludGVncmF0aW9uGAEgASgLMhgubGF0Y2hrZXkudjEuSW50ZWdyYXRpb24ioQEKF0xpc3RJbnRlZ3JhdGlvbnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIZCghwcm92aWRlchgFIAEoCUIHukgEcgIYZCKLAQoYTGlzdEludGVncmF0aW9uc1Jlc3BvbnNlEi4KDGludGVncmF0aW9ucxgBIAMoCzIYLmxhdGNoa2V5LnYxLkludGVncmF0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUi9AYKGFVwZGF0ZUludGVncmF0aW9uUmVxdWVzdBI8Cg5pbnRlZ3JhdGlvbl9pZBgBIAEoCUIkukghch8yHV5pbnRnX1swLTlhLWhqa21ucC10di16XXsyNn0kEhUKBGV0YWcYAiABKAlCB7pIBHICGGQSOAoMZGlzcGxheV9uYW1lGAMgASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJEgAiAEBEikKCHNldHRpbmdzGAQgASgLMhcubGF0Y2hrZXkudjEuU2V0dGluZ01hcBImCgZzY29wZXMYBSABKAsyFi5sYXRjaGtleS52MS5TY29wZUxpc3QSLwoPcmVxdWlyZWRfc2NvcGVzGAYgASgLMhYubGF0Y2hrZXkudjEuU2NvcGVMaXN0EiwKC3JldHVybl91cmxzGAcgASgLMhcubGF0Y2hrZXkudjEuT3JpZ2luTGlzdBJyCg1yZWRpcmVjdF9wYXRoGAggASgJQla6SFNyUTJPXigvYXV0aC9jYWxsYmFja3wvY29ubmVjdGlvbnMvb2F1dGgvY2FsbGJhY2t8L2FwaS9jb25uZWN0aW9ucy9vYXV0aC9jYWxsYmFjayk/JEgBiAEBEj8KCHJlc291cmNlGAkgASgJQii6SCVyIxj0AzIeXihbYS16XVthLXowLTkrLi1dKjpbXlxzI10rKT8kSAKIAQESNQoJYXBwX2dyb3VwGAogASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJEgDiAEBEjgKDGFwcF9ncm91cF9pZBgLIAEoCUIdukgachgY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKiRIBIgBARIjCgRhcHBzGAwgASgLMhUubGF0Y2hrZXkudjEuTmFtZUxpc3QSNwoLc3luY19hY3Rpb24YDSABKAlCHbpIGnIYGP8BMhNeW15ceDAwLVx4MWZceDdmXSokSAWIAQESHgoRYXV0b19jcmVhdGVfdXNlcnMYDiABKAhIBogBAUIPCg1fZGlzcGxheV9uYW1lQhAKDl9yZWRpcmVjdF9wYXRoQgsKCV9yZXNvdXJjZUIMCgpfYXBwX2dyb3VwQg8KDV9hcHBfZ3JvdXBfaWRCDgoMX3N5bmNfYWN0aW9uQhQKEl9hdXRvX2NyZWF0ZV91c2VycyJKChlVcGRhdGVJbnRlZ3JhdGlvblJlc3BvbnNlEi0KC2ludGVncmF0aW9uGAEgASgLMhgubGF0Y2hrZXkudjEuSW50ZWdyYXRpb24ifgoYRGVsZXRlSW50ZWdyYXRpb25SZXF1ZXN0EjwKDmludGVncmF0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmludGdfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZBINCgVmb3JjZRgDIAEoCCIbChlEZWxldGVJbnRlZ3JhdGlvblJlc3BvbnNlIlgKGEVuYWJsZUludGVncmF0aW9uUmVxdWVzdBI8Cg5pbnRlZ3JhdGlvbl9pZBgBIAEoCUIkukghch8yHV5pbnRnX1swLTlhLWhqa21ucC10di16XXsyNn0kIkoKGUVuYWJsZUludGVncmF0aW9uUmVzcG9uc2USLQoLaW50ZWdyYXRpb24YASABKAsyGC5sYXRjaGtleS52MS5JbnRlZ3JhdGlvbiJZChlEaXNhYmxlSW50ZWdyYXRpb25SZXF1ZXN0EjwKDmludGVncmF0aW9uX2lkGAEgASgJQiS6SCFyHzIdXmludGdfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiSwoaRGlzYWJsZUludGVncmF0aW9uUmVzcG9uc2USLQoLaW50ZWdyYXRpb24YASABKAsyGC5sYXRjaGtleS52MS5JbnRlZ3JhdGlvbiLbAQogU2V0SW50ZWdyYXRpb25DcmVkZW50aWFsc1JlcXVlc3QSPAoOaW50ZWdyYXRpb25faWQYASABKAlCJLpIIXIfMh1eaW50Z19bMC05YS1oamttbnAtdHYtel17MjZ9JBIrCgljbGllbnRfaWQYAiABKAlCGLpIFXITGPQDMg5eW1x4MjAtXHg3ZV0qJBIsCg5jbGllbnRfc2VjcmV0cxgDIAMoCUIUgAEBukgOkgELEAUiB3IFEAEYgCASHgoIZG9jdW1lbnQYBCABKAlCDIABAbpIBnIEGICABCJSCiFTZXRJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzUmVzcG9uc2USLQoLaW50ZWdyYXRpb24YASABKAsyGC5sYXRjaGtleS52MS5JbnRlZ3JhdGlvbiJjCiNEZWxldGVJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzUmVxdWVzdBI8Cg5pbnRlZ3JhdGlvbl9pZBgBIAEoCUIkukghch8yHV5pbnRnX1swLTlhLWhqa21ucC10di16XXsyNn0kIlUKJERlbGV0ZUludGVncmF0aW9uQ3JlZGVudGlhbHNSZXNwb25zZRItCgtpbnRlZ3JhdGlvbhgBIAEoCzIYLmxhdGNoa2V5LnYxLkludGVncmF0aW9uImUKJURvd25sb2FkSW50ZWdyYXRpb25DcmVkZW50aWFsc1JlcXVlc3QSPAoOaW50ZWdyYXRpb25faWQYASABKAlCJLpIIXIfMh1eaW50Z19bMC05YS1oamttbnAtdHYtel17MjZ9JCJRCiZEb3dubG9hZEludGVncmF0aW9uQ3JlZGVudGlhbHNSZXNwb25zZRIVCghkb2N1bWVudBgBIAEoCUIDgAEBEhAKCGZpbGVuYW1lGAIgASgJIkgKFEVuc3VyZUFjY291bnRSZXF1ZXN0EjAKCHByb3ZpZGVyGAEgASgJQh66SBtyGRhkMhVeW2EtejAtOV1bYS16MC05Xy1dKiQiPgoVRW5zdXJlQWNjb3VudFJlc3BvbnNlEiUKB2FjY291bnQYASABKAsyFC5sYXRjaGtleS52MS5BY2NvdW50IlAKFERlbGV0ZUFjY291bnRSZXF1ZXN0EjgKCmFjY291bnRfaWQYASABKAlCJLpIIXIfMh1eYWNjdF9bMC05YS1oamttbnAtdHYtel17MjZ9JCIXChVEZWxldGVBY2NvdW50UmVzcG9uc2UiywEKDlByb3ZpZGVySGVhbHRoEhAKCHByb3ZpZGVyGAEgASgJEikKBnN0YXR1cxgCIAEoDjIZLmxhdGNoa2V5LnYxLkhlYWx0aFN0YXR1cxIqCgdsYXRlbmN5GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB3ZlcnNpb24YBCABKAkSDwoHbWVzc2FnZRgFIAEoCRIuCgpjaGVja190aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJOChpDaGVja1Byb3ZpZGVySGVhbHRoUmVxdWVzdBIwCghwcm92aWRlchgBIAEoCUIeukgbchkYZDIVXlthLXowLTldW2EtejAtOV8tXSokIkoKG0NoZWNrUHJvdmlkZXJIZWFsdGhSZXNwb25zZRIrCgZoZWFsdGgYASABKAsyGy5sYXRjaGtleS52MS5Qcm92aWRlckhlYWx0aCIgCh5DaGVja0FsbFByb3ZpZGVyc0hlYWx0aFJlcXVlc3QiUQofQ2hlY2tBbGxQcm92aWRlcnNIZWFsdGhSZXNwb25zZRIuCglwcm92aWRlcnMYASADKAsyGy5sYXRjaGtleS52MS5Qcm92aWRlckhlYWx0aCqXAQoMSGVhbHRoU3RhdHVzEh0KGUhFQUxUSF9TVEFUVVNfVU5TUEVDSUZJRUQQABIZChVIRUFMVEhfU1RBVFVTX1NFUlZJTkcQARIaChZIRUFMVEhfU1RBVFVTX0RFR1JBREVEEAISFgoSSEVBTFRIX1NUQVRVU19ET1dOEAMSGQoVSEVBTFRIX1NUQVRVU19VTktOT1dOEAQy8RIKEkludGVncmF0aW9uU2VydmljZRJhCg1MaXN0UHJvdmlkZXJzEiEubGF0Y2hrZXkudjEuTGlzdFByb3ZpZGVyc1JlcXVlc3QaIi5sYXRjaGtleS52MS5MaXN0UHJvdmlkZXJzUmVzcG9uc2UiCZACAaK7GAIYARJbCgtHZXRQcm92aWRlchIfLmxhdGNoa2V5LnYxLkdldFByb3ZpZGVyUmVxdWVzdBogLmxhdGNoa2V5LnYxLkdldFByb3ZpZGVyUmVzcG9uc2UiCZACAaK7GAIYARJwCg5DcmVhdGVQcm92aWRlchIiLmxhdGNoa2V5LnYxLkNyZWF0ZVByb3ZpZGVyUmVxdWVzdBojLmxhdGNoa2V5LnYxLkNyZWF0ZVByb3ZpZGVyUmVzcG9uc2UiFaK7GBEKD3Byb3ZpZGVyOm1hbmFnZRJzCg5VcGRhdGVQcm92aWRlchIiLmxhdGNoa2V5LnYxLlVwZGF0ZVByb3ZpZGVyUmVxdWVzdBojLmxhdGNoa2V5LnYxLlVwZGF0ZVByb3ZpZGVyUmVzcG9uc2UiGJACAqK7GBEKD3Byb3ZpZGVyOm1hbmFnZRJzCg5EZWxldGVQcm92aWRlchIiLmxhdGNoa2V5LnYxLkRlbGV0ZVByb3ZpZGVyUmVxdWVzdBojLmxhdGNoa2V5LnYxLkRlbGV0ZVByb3ZpZGVyUmVzcG9uc2UiGJACAqK7GBEKD3Byb3ZpZGVyOm1hbmFnZRJ8ChFDcmVhdGVJbnRlZ3JhdGlvbhIlLmxhdGNoa2V5LnYxLkNyZWF0ZUludGVncmF0aW9uUmVxdWVzdBomLmxhdGNoa2V5LnYxLkNyZWF0ZUludGVncmF0aW9uUmVzcG9uc2UiGKK7GBQKEmludGVncmF0aW9uOmNyZWF0ZRJ0Cg5HZXRJbnRlZ3JhdGlvbhIiLmxhdGNoa2V5LnYxLkdldEludGVncmF0aW9uUmVxdWVzdBojLmxhdGNoa2V5LnYxLkdldEludGVncmF0aW9uUmVzcG9uc2UiGZACAaK7GBIKEGludGVncmF0aW9uOnJlYWQSegoQTGlzdEludGVncmF0aW9ucxIkLmxhdGNoa2V5LnYxLkxpc3RJbnRlZ3JhdGlvbnNSZXF1ZXN0GiUubGF0Y2hrZXkudjEuTGlzdEludGVncmF0aW9uc1Jlc3BvbnNlIhmQAgGiuxgSChBpbnRlZ3JhdGlvbjpyZWFkEn8KEVVwZGF0ZUludGVncmF0aW9uEiUubGF0Y2hrZXkudjEuVXBkYXRlSW50ZWdyYXRpb25SZXF1ZXN0GiYubGF0Y2hrZXkudjEuVXBkYXRlSW50ZWdyYXRpb25SZXNwb25zZSIbkAICorsYFAoSaW50ZWdyYXRpb246dXBkYXRlEn8KEURlbGV0ZUludGVncmF0aW9uEiUubGF0Y2hrZXkudjEuRGVsZXRlSW50ZWdyYXRpb25SZXF1ZXN0GiYubGF0Y2hrZXkudjEuRGVsZXRlSW50ZWdyYXRpb25SZXNwb25zZSIbkAICorsYFAoSaW50ZWdyYXRpb246ZGVsZXRlEn8KEUVuYWJsZUludGVncmF0aW9uEiUubGF0Y2hrZXkudjEuRW5hYmxlSW50ZWdyYXRpb25SZXF1ZXN0GiYubGF0Y2hrZXkudjEuRW5hYmxlSW50ZWdyYXRpb25SZXNwb25zZSIbkAICorsYFAoSaW50ZWdyYXRpb246dXBkYXRlEoIBChJEaXNhYmxlSW50ZWdyYXRpb24SJi5sYXRjaGtleS52MS5EaXNhYmxlSW50ZWdyYXRpb25SZXF1ZXN0GicubGF0Y2hrZXkudjEuRGlzYWJsZUludGVncmF0aW9uUmVzcG9uc2UiG5ACAqK7GBQKEmludGVncmF0aW9uOnVwZGF0ZRKUAQoZU2V0SW50ZWdyYXRpb25DcmVkZW50aWFscxItLmxhdGNoa2V5LnYxLlNldEludGVncmF0aW9uQ3JlZGVudGlhbHNSZXF1ZXN0Gi4ubGF0Y2hrZXkudjEuU2V0SW50ZWdyYXRpb25DcmVkZW50aWFsc1Jlc3BvbnNlIhiiuxgUChJpbnRlZ3JhdGlvbjp1cGRhdGUSoAEKHERlbGV0ZUludGVncmF0aW9uQ3JlZGVudGlhbHMSMC5sYXRjaGtleS52MS5EZWxldGVJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzUmVxdWVzdBoxLmxhdGNoa2V5LnYxLkRlbGV0ZUludGVncmF0aW9uQ3JlZGVudGlhbHNSZXNwb25zZSIbkAICorsYFAoSaW50ZWdyYXRpb246dXBkYXRlEq4BCh5Eb3dubG9hZEludGVncmF0aW9uQ3JlZGVudGlhbHMSMi5sYXRjaGtleS52MS5Eb3dubG9hZEludGVncmF0aW9uQ3JlZGVudGlhbHNSZXF1ZXN0GjMubGF0Y2hrZXkudjEuRG93bmxvYWRJbnRlZ3JhdGlvbkNyZWRlbnRpYWxzUmVzcG9uc2UiI6K7GB8KG2ludGVncmF0aW9uX2NyZWRlbnRpYWw6cmVhZCABEnIKDUVuc3VyZUFjY291bnQSIS5sYXRjaGtleS52MS5FbnN1cmVBY2NvdW50UmVxdWVzdBoiLmxhdGNoa2V5LnYxLkVuc3VyZUFjY291bnRSZXNwb25zZSIakAICorsYEwoRY29ubmVjdGlvbjpjcmVhdGUScgoNRGVsZXRlQWNjb3VudBIhLmxhdGNoa2V5LnYxLkRlbGV0ZUFjY291bnRSZXF1ZXN0GiIubGF0Y2hrZXkudjEuRGVsZXRlQWNjb3VudFJlc3BvbnNlIhqQAgKiuxgTChFjb25uZWN0aW9uOmRlbGV0ZRJzChNDaGVja1Byb3ZpZGVySGVhbHRoEicubGF0Y2hrZXkudjEuQ2hlY2tQcm92aWRlckhlYWx0aFJlcXVlc3QaKC5sYXRjaGtleS52MS5DaGVja1Byb3ZpZGVySGVhbHRoUmVzcG9uc2UiCZACAaK7GAIYARJ/ChdDaGVja0FsbFByb3ZpZGVyc0hlYWx0aBIrLmxhdGNoa2V5LnYxLkNoZWNrQWxsUHJvdmlkZXJzSGVhbHRoUmVxdWVzdBosLmxhdGNoa2V5LnYxLkNoZWNrQWxsUHJvdmlkZXJzSGVhbHRoUmVzcG9uc2UiCZACAaK7GAIYAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_account, file_latchkey_v1_integration, file_latchkey_v1_provider]);
 
 /**
  * Request of ListProviders.
@@ -1001,6 +1005,273 @@ export const DownloadIntegrationCredentialsResponseSchema: GenMessage<DownloadIn
   messageDesc(file_latchkey_v1_integration_service, 33);
 
 /**
+ * Request of EnsureAccount.
+ *
+ * @generated from message latchkey.v1.EnsureAccountRequest
+ */
+export type EnsureAccountRequest = Message<"latchkey.v1.EnsureAccountRequest"> & {
+  /**
+   * Name of the provider, one with `accounts` among its capabilities.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+};
+
+/**
+ * Describes the message latchkey.v1.EnsureAccountRequest.
+ * Use `create(EnsureAccountRequestSchema)` to create a new message.
+ */
+export const EnsureAccountRequestSchema: GenMessage<EnsureAccountRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_integration_service, 34);
+
+/**
+ * Response of EnsureAccount.
+ *
+ * @generated from message latchkey.v1.EnsureAccountResponse
+ */
+export type EnsureAccountResponse = Message<"latchkey.v1.EnsureAccountResponse"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: latchkey.v1.Account account = 1;
+   */
+  account?: Account | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.EnsureAccountResponse.
+ * Use `create(EnsureAccountResponseSchema)` to create a new message.
+ */
+export const EnsureAccountResponseSchema: GenMessage<EnsureAccountResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_integration_service, 35);
+
+/**
+ * Request of DeleteAccount.
+ *
+ * @generated from message latchkey.v1.DeleteAccountRequest
+ */
+export type DeleteAccountRequest = Message<"latchkey.v1.DeleteAccountRequest"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteAccountRequest.
+ * Use `create(DeleteAccountRequestSchema)` to create a new message.
+ */
+export const DeleteAccountRequestSchema: GenMessage<DeleteAccountRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_integration_service, 36);
+
+/**
+ * Response of DeleteAccount.
+ *
+ * @generated from message latchkey.v1.DeleteAccountResponse
+ */
+export type DeleteAccountResponse = Message<"latchkey.v1.DeleteAccountResponse"> & {
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteAccountResponse.
+ * Use `create(DeleteAccountResponseSchema)` to create a new message.
+ */
+export const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_integration_service, 37);
+
+/**
+ * Whether a provider works, and how that is known.
+ *
+ * @generated from message latchkey.v1.ProviderHealth
+ */
+export type ProviderHealth = Message<"latchkey.v1.ProviderHealth"> & {
+  /**
+   * Name of the provider.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * Whether it works.
+   *
+   * @generated from field: latchkey.v1.HealthStatus status = 2;
+   */
+  status: HealthStatus;
+
+  /**
+   * How long it took to answer; absent: it was not asked, or did not.
+   *
+   * @generated from field: google.protobuf.Duration latency = 3;
+   */
+  latency?: Duration | undefined;
+
+  /**
+   * Its version, where it says one.
+   *
+   * @generated from field: string version = 4;
+   */
+  version: string;
+
+  /**
+   * What is wrong, for people; empty: nothing is known to be.
+   *
+   * @generated from field: string message = 5;
+   */
+  message: string;
+
+  /**
+   * When it was asked or last heard of; absent: never.
+   *
+   * @generated from field: google.protobuf.Timestamp check_time = 6;
+   */
+  checkTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ProviderHealth.
+ * Use `create(ProviderHealthSchema)` to create a new message.
+ */
+export const ProviderHealthSchema: GenMessage<ProviderHealth> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_integration_service, 38);
+
+/**
+ * Request of CheckProviderHealth.
+ *
+ * @generated from message latchkey.v1.CheckProviderHealthRequest
+ */
+export type CheckProviderHealthRequest = Message<"latchkey.v1.CheckProviderHealthRequest"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+};
+
+/**
+ * Describes the message latchkey.v1.CheckProviderHealthRequest.
+ * Use `create(CheckProviderHealthRequestSchema)` to create a new message.
+ */
+export const CheckProviderHealthRequestSchema: GenMessage<CheckProviderHealthRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_integration_service, 39);
+
+/**
+ * Response of CheckProviderHealth.
+ *
+ * @generated from message latchkey.v1.CheckProviderHealthResponse
+ */
+export type CheckProviderHealthResponse = Message<"latchkey.v1.CheckProviderHealthResponse"> & {
+  /**
+   * Its health.
+   *
+   * @generated from field: latchkey.v1.ProviderHealth health = 1;
+   */
+  health?: ProviderHealth | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.CheckProviderHealthResponse.
+ * Use `create(CheckProviderHealthResponseSchema)` to create a new message.
+ */
+export const CheckProviderHealthResponseSchema: GenMessage<CheckProviderHealthResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_integration_service, 40);
+
+/**
+ * Request of CheckAllProvidersHealth.
+ *
+ * @generated from message latchkey.v1.CheckAllProvidersHealthRequest
+ */
+export type CheckAllProvidersHealthRequest = Message<"latchkey.v1.CheckAllProvidersHealthRequest"> & {
+};
+
+/**
+ * Describes the message latchkey.v1.CheckAllProvidersHealthRequest.
+ * Use `create(CheckAllProvidersHealthRequestSchema)` to create a new message.
+ */
+export const CheckAllProvidersHealthRequestSchema: GenMessage<CheckAllProvidersHealthRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_integration_service, 41);
+
+/**
+ * Response of CheckAllProvidersHealth.
+ *
+ * @generated from message latchkey.v1.CheckAllProvidersHealthResponse
+ */
+export type CheckAllProvidersHealthResponse = Message<"latchkey.v1.CheckAllProvidersHealthResponse"> & {
+  /**
+   * By name.
+   *
+   * @generated from field: repeated latchkey.v1.ProviderHealth providers = 1;
+   */
+  providers: ProviderHealth[];
+};
+
+/**
+ * Describes the message latchkey.v1.CheckAllProvidersHealthResponse.
+ * Use `create(CheckAllProvidersHealthResponseSchema)` to create a new message.
+ */
+export const CheckAllProvidersHealthResponseSchema: GenMessage<CheckAllProvidersHealthResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_integration_service, 42);
+
+/**
+ * Whether a provider works.
+ *
+ * @generated from enum latchkey.v1.HealthStatus
+ */
+export const HealthStatus = {
+  /**
+   * Never in answers.
+   *
+   * @generated from enum value: HEALTH_STATUS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It answers as it should.
+   *
+   * @generated from enum value: HEALTH_STATUS_SERVING = 1;
+   */
+  SERVING: 1,
+
+  /**
+   * It answers, and something of it does not work.
+   *
+   * @generated from enum value: HEALTH_STATUS_DEGRADED = 2;
+   */
+  DEGRADED: 2,
+
+  /**
+   * It does not answer, or not as itself.
+   *
+   * @generated from enum value: HEALTH_STATUS_DOWN = 3;
+   */
+  DOWN: 3,
+
+  /**
+   * Nothing was heard of it of late, and it is not asked.
+   *
+   * @generated from enum value: HEALTH_STATUS_UNKNOWN = 4;
+   */
+  UNKNOWN: 4,
+} as const;
+
+/**
+ * Whether a provider works.
+ *
+ * @generated from enum latchkey.v1.HealthStatus
+ */
+export type HealthStatus = (typeof HealthStatus)[keyof typeof HealthStatus] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.HealthStatus.
+ */
+export const HealthStatusSchema: GenEnum<HealthStatus> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_integration_service, 0);
+
+/**
  * Providers, and a tenant's set-ups of them.
  *
  * @generated from service latchkey.v1.IntegrationService
@@ -1169,6 +1440,53 @@ export const IntegrationService: GenService<{
     methodKind: "unary";
     input: typeof DownloadIntegrationCredentialsRequestSchema;
     output: typeof DownloadIntegrationCredentialsResponseSchema;
+  },
+  /**
+   * Answers the caller's account at a provider that Latchkey makes accounts at, ready to use. It is made where there is none, goes on where it was
+   * interrupted, and is mended where its key or password no longer works; two calls at once end in one account. A key that acts for nobody gets an account
+   * of the whole tenant. What cannot be done now goes on by itself for a day.
+   * Fails with PROVIDER_NOT_FOUND, FIELD_INVALID (no accounts are made there), INTEGRATION_MISCONFIGURED, INTEGRATION_DISABLED, PROVIDER_UNAVAILABLE,
+   * PROVIDER_RATE_LIMITED, USER_SERVICE_UNAVAILABLE, ADDRESS_FORBIDDEN.
+   *
+   * @generated from rpc latchkey.v1.IntegrationService.EnsureAccount
+   */
+  ensureAccount: {
+    methodKind: "unary";
+    input: typeof EnsureAccountRequestSchema;
+    output: typeof EnsureAccountResponseSchema;
+  },
+  /**
+   * Deletes an account, at its provider first, and its connection. Again where the provider does not answer.
+   * Fails with ACCOUNT_NOT_FOUND, INTEGRATION_MISCONFIGURED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, USER_SERVICE_UNAVAILABLE.
+   *
+   * @generated from rpc latchkey.v1.IntegrationService.DeleteAccount
+   */
+  deleteAccount: {
+    methodKind: "unary";
+    input: typeof DeleteAccountRequestSchema;
+    output: typeof DeleteAccountResponseSchema;
+  },
+  /**
+   * Whether a provider works, as far as that is known. One with a health check is asked, at most once in 5 seconds and for at most 3; of others the
+   * recent calls of this replica tell and, to a caller with a credential, the tenant's circuit breakers.
+   * Fails with PROVIDER_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.IntegrationService.CheckProviderHealth
+   */
+  checkProviderHealth: {
+    methodKind: "unary";
+    input: typeof CheckProviderHealthRequestSchema;
+    output: typeof CheckProviderHealthResponseSchema;
+  },
+  /**
+   * The same of all providers that ListProviders answers, at once.
+   *
+   * @generated from rpc latchkey.v1.IntegrationService.CheckAllProvidersHealth
+   */
+  checkAllProvidersHealth: {
+    methodKind: "unary";
+    input: typeof CheckAllProvidersHealthRequestSchema;
+    output: typeof CheckAllProvidersHealthResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_latchkey_v1_integration_service, 0);

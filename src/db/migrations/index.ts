@@ -2,6 +2,7 @@ import { Migration0001Ground } from './0001-ground.ts';
 import { Migration0002Authorizations } from './0002-authorizations.ts';
 import { Migration0003Refresh } from './0003-refresh.ts';
 import { Migration0004Confirmations } from './0004-confirmations.ts';
+import { Migration0005Accounts } from './0005-accounts.ts';
 
 /** All migrations, in order. */
 export const migrations = [
@@ -9,4 +10,5 @@ export const migrations = [
   { name: '0002-authorizations', class: Migration0002Authorizations },
   { name: '0003-refresh', class: Migration0003Refresh },
   { name: '0004-confirmations', class: Migration0004Confirmations },
+  { name: '0005-accounts', class: Migration0005Accounts },
 ];

@@ -11,3 +11,8 @@ export async function findUserId(app: App, tenantId: string, idOrSubject: string
   if (!user) throw new LatchkeyError('USER_NOT_FOUND', { metadata: { user_id: idOrSubject } });
   return user.id;
 }
+
+/** The user as the identity provider names them. */
+export function subjectOf(app: App, tenantId: string, userId: string): Promise<string> {
+  return changeIn(app, tenantId, async (em) => (await em.findOneOrFail(User, { tenantId, id: userId })).subject);
+}

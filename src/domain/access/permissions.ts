@@ -11,6 +11,8 @@ export const PERMISSIONS = [
   'integration:delete',
   'integration_credential:read',
   'provider:manage',
+  'langflow:use',
+  'langflow_key:read',
   'secret:read',
   'secret:use',
   'secret:manage',
@@ -36,6 +38,8 @@ const OWN: readonly Permission[] = [
   'connection:update',
   'connection:delete',
   'credential:read',
+  'langflow:use',
+  'langflow_key:read',
 ];
 
 export const ROLE_NAMES = ['admin', 'resource_manager', 'approver', 'requestor'] as const;

@@ -1,5 +1,7 @@
 import { newId } from '../../base/id.ts';
 import type { SecretText } from '../../base/secret-text.ts';
+import type { Sealer } from '../../crypto/keyring.ts';
+import type { Em } from '../../db/transaction.ts';
 import { Connection, webhookSecretPlace } from '../../model/connection.ts';
 import type { JsonObject } from '../../model/json.ts';
 import { refuseForeignProject } from '../access/projects.ts';
@@ -55,8 +57,7 @@ export async function createConnection(
   checkConnectionFields(input);
   refuseForeignProject(principal, input.projectId);
   const ownerUserId = ownerFor(call, input.ownerUserId);
-  const now = new Date(app.clock.now());
-  const id = newId('conn', now.getTime());
+  const id = newId('conn', app.clock.now());
   const seal = await app.keyring.sealer(tenantId);
   return change(call, async (em) => {
     await refuseUnknownUser(em, tenantId, ownerUserId);
@@ -65,29 +66,45 @@ export async function createConnection(
     await checkCredential(em, call, provider, input.credential);
     return once(em, call, { method: 'CreateConnection', ...request }, id, {
       async make() {
-        const { credential, webhookSignatureSecret, ...fields } = input;
-        const { kind, scopes = [] } = credential;
-        if (input.isDefault) await claimDefault(em, call, { id, projectId: input.projectId, ownerUserId }, kind);
-        const connection = em.create(Connection, {
-          ...fields,
-          ...{ tenantId, id, ownerUserId, kind, provider, displayName: input.displayName || input.name, version: 1 },
-          ...{ status: 'ACTIVE' as const, statusReason: '', requestedScopes: scopes, grantedScopes: scopes },
-          missingScopes: [],
-          ...{ lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
-          webhookSignatureSecret:
-            webhookSignatureSecret &&
-            seal(webhookSecretPlace(tenantId, id), Buffer.from(webhookSignatureSecret.reveal())),
-        });
-        await flushNamed(em, input.name);
         // Imported tokens that can be renewed are renewed when they end.
+        const { credential } = input;
         const refreshDue = integration && credential.fields.refreshable === true ? credential.expireTime : null;
-        await storeCredential(em, call, seal, connection, { ...credential, refreshDue });
-        const resource = { type: 'connection', id };
-        audit(em, call, 'connection_created', resource, { after: connection.summary() });
-        event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());
-        return viewOf(em, connection);
+        const of = { id, ownerUserId, provider };
+        return viewOf(
+          em,
+          await addConnection(em, call, seal, of, { ...input, credential: { ...credential, refreshDue } }),
+        );
       },
       repeat: async (made) => viewOf(em, await findConnection(em, call, made, 'connection:create')),
     });
   });
+}
+
+/** Adds a connection whose owner and provider have been checked, with its credential. Fails with CONNECTION_NAME_TAKEN, SECRET_MISSING, PERMISSION_MISSING. */
+export async function addConnection(
+  em: Em,
+  call: Call,
+  seal: Sealer,
+  { id, ownerUserId, provider }: { id: string; ownerUserId: string | null; provider: string },
+  { credential, webhookSignatureSecret, ...fields }: NewConnection,
+): Promise<Connection> {
+  const { tenantId } = call.principal;
+  const { kind, scopes = [] } = credential;
+  const now = new Date(call.app.clock.now());
+  if (fields.isDefault) await claimDefault(em, call, { id, projectId: fields.projectId, ownerUserId }, kind);
+  const connection = em.create(Connection, {
+    ...fields,
+    ...{ tenantId, id, ownerUserId, kind, provider, displayName: fields.displayName || fields.name, version: 1 },
+    ...{ status: 'ACTIVE' as const, statusReason: '', requestedScopes: scopes, grantedScopes: scopes },
+    missingScopes: [],
+    ...{ lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
+    webhookSignatureSecret:
+      webhookSignatureSecret && seal(webhookSecretPlace(tenantId, id), Buffer.from(webhookSignatureSecret.reveal())),
+  });
+  await flushNamed(em, fields.name);
+  await storeCredential(em, call, seal, connection, credential);
+  const resource = { type: 'connection', id };
+  audit(em, call, 'connection_created', resource, { after: connection.summary() });
+  event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());
+  return connection;
 }

@@ -24,3 +24,10 @@ export async function refuseUnknownUser(em: Em, tenantId: string, userId: string
     throw new LatchkeyError('USER_NOT_FOUND', { metadata: { user_id: userId } });
   }
 }
+
+/** Refuses who may make connections neither for the tenant nor for themselves. Fails with PERMISSION_MISSING. */
+export function refuseUnlessMayCreate({ principal }: Call): void {
+  const permission = 'connection:create';
+  if (principal.permissions.has(permission) || principal.ownPermissions.has(permission)) return;
+  throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission } });
+}

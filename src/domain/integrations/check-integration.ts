@@ -15,6 +15,10 @@ export function checkIntegration(
   production: boolean,
 ): void {
   if (settings) parametersOf(definition, settings, 'settings');
+  for (const { name, url } of definition.parameters ?? []) {
+    if (url && production && settings?.[name]?.startsWith('http:'))
+      throw fieldInvalid(`settings[${JSON.stringify(name)}]`, 'must be an https URL');
+  }
   for (const [index, origin] of (returnUrls ?? []).entries()) {
     const field = `return_urls[${index}]`;
     if (!URL.canParse(origin) || new URL(origin).origin !== origin) throw fieldInvalid(field, 'is not an exact origin');

@@ -1,5 +1,7 @@
 import { LatchkeyError } from '../../base/error.ts';
 import type { Em } from '../../db/transaction.ts';
+import type { Egress } from '../../egress/egress.ts';
+import { EgressError } from '../../egress/egress-error.ts';
 import type { Integration } from '../../model/integration.ts';
 import { IntegrationSecret } from '../../model/integration-secret.ts';
 import type { OAuthClient } from '../../oauth/client.ts';
@@ -30,11 +32,26 @@ export async function loadOAuthSetup(
   if (!integration.clientId) throw misconfigured(integration.id, 'client_id_missing');
   const parameters = settingsOf(integration, provider);
   const clientSecrets = await openClientSecrets(app, secrets);
+  const fetch = provider.custom ? app.egress.fetch : noting(app, provider.definition.name);
   const client: OAuthClient = {
     ...{ definition: filledInOAuth(oauth, parameters), clientId: integration.clientId, clientSecrets },
-    fetch: app.egress.fetch,
+    fetch,
   };
-  return { integration, provider, parameters, client };
+  return { integration, provider, parameters, client, fetch };
+}
+
+/** Calls of built-in providers tell of their health. */
+function noting({ egress, providerHealth }: App, provider: string): Egress['fetch'] {
+  return async (url, init) => {
+    try {
+      const response = await egress.fetch(url, init);
+      providerHealth.note(provider, response.status < 500 && response.status !== 429);
+      return response;
+    } catch (error) {
+      if (error instanceof EgressError && error.kind !== 'aborted') providerHealth.note(provider, false);
+      throw error;
+    }
+  };
 }
 
 /** The provider may have changed since the settings were checked. */

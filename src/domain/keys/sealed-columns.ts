@@ -3,6 +3,7 @@ import { authorizationPlace } from '../../model/authorization.ts';
 import { webhookSecretPlace } from '../../model/connection.ts';
 import { credentialPlace } from '../../model/credential.ts';
 import { integrationSecretPlace } from '../../model/integration-secret.ts';
+import { providerAccountPlace } from '../../model/provider-account.ts';
 import { revocationPlace } from '../../model/revocation.ts';
 import { secretPlace } from '../../model/secret.ts';
 import { tokenGenerationPlace } from '../../model/token-generation.ts';
@@ -26,5 +27,6 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
   { table: 'integration_secret', column: 'value', id: 'id', generation: '0', place: integrationSecretPlace },
   { table: 'app_authorization', column: 'sealed', id: 'id', generation: '0', place: authorizationPlace },
   { table: 'token_generation', column: 'sealed', id: 'attempt_id', generation: '0', place: tokenGenerationPlace },
+  { table: 'provider_account', column: 'sealed', id: 'id', generation: 'generation', place: providerAccountPlace },
   { table: 'revocation', column: 'sealed', id: 'id', generation: '0', place: revocationPlace },
 ];

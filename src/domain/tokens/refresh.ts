@@ -103,7 +103,7 @@ async function lead(
   const token = (lease.late && (await candidateOf(app, credential))) || lease.secrets.refresh_token;
   if (!token) throw new Error('a credential without refresh token was claimed');
   try {
-    const tokens = await send(app, setup.client, lease, token);
+    const tokens = await send(app, setup, lease, token);
     failpoint(app.config.refresh.failpoints, 'answered');
     await commitRefresh(app, credential, setup, lease, tokens);
     failpoint(app.config.refresh.failpoints, 'published');
@@ -134,7 +134,7 @@ async function claim(app: App, credential: ReadyCredential, occasion: Occasion):
 }
 
 /** Sends inside the lease alone; once more with the same token where nobody knows what became of the first. */
-async function send(app: App, client: OAuthClient, lease: Lease, token: string): Promise<TokenSet> {
+async function send(app: App, { client, fetch }: OAuthSetup, lease: Lease, token: string): Promise<TokenSet> {
   const inside = insideLease(app, lease);
   const leaving: OAuthClient = {
     ...client,
@@ -147,7 +147,7 @@ async function send(app: App, client: OAuthClient, lease: Lease, token: string):
         setImmediate(failpoint, app.config.refresh.failpoints, 'sent');
         return true;
       };
-      return app.egress.fetch(url, { ...init, fresh: true, timeoutMs: callMs, mayLeave });
+      return fetch(url, { ...init, fresh: true, timeoutMs: callMs, mayLeave });
     },
   };
   if (!inside())
@@ -195,7 +195,7 @@ async function afterFailure(
   const other = error.failure === 'grant_dead' ? await unsentOf(app, credential, lease) : undefined;
   if (other && insideLease(app, lease)()) {
     try {
-      const tokens = await send(app, setup.client, lease, other);
+      const tokens = await send(app, setup, lease, other);
       await commitRefresh(app, credential, setup, lease, tokens);
       return { kind: 'moved', refreshed: true };
     } catch (second) {

@@ -2,6 +2,7 @@ import { LatchkeyError } from '../../base/error.ts';
 import { Connection } from '../../model/connection.ts';
 import type { Call, ReadyCredential } from '../call.ts';
 import { read } from '../change.ts';
+import { refuseUnlessMayCreate } from '../connections/owner.ts';
 import { canSee } from '../connections/visibility.ts';
 import { getCredentials } from '../tokens/get-credentials.ts';
 import { type StartedAuthorization, startAuthorization } from './start-authorization.ts';
@@ -19,7 +20,7 @@ export type Ensured = { credential: ReadyCredential } | { started: StartedAuthor
 const BY_A_PERSON = new Set(['REAUTHORIZATION_REQUIRED', 'SCOPE_MISSING']);
 
 /** The credential of the caller's connection to a provider: the default one, else the newest. Where a person must act, where to send them. */
-export async function ensureTokens(call: Call, request: EnsureRequest): Promise<Ensured> {
+export async function ensureGrantedTokens(call: Call, request: EnsureRequest): Promise<Ensured> {
   const { provider, projectId, minValidForMs } = request;
   const { tenantId, userId } = call.principal;
   const found = await read(call, (em) =>
@@ -42,9 +43,8 @@ export async function ensureTokens(call: Call, request: EnsureRequest): Promise<
 
 /** Takes `connection:create` on top. Fails with PERMISSION_MISSING. */
 function start(call: Call, { provider, projectId, scopes, returnUrl }: EnsureRequest, connectionId: string | null) {
-  const { userId, permissions, ownPermissions } = call.principal;
-  if (!permissions.has('connection:create') && !ownPermissions.has('connection:create'))
-    throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'connection:create' } });
+  refuseUnlessMayCreate(call);
+  const { userId } = call.principal;
   const connection = {
     ...{ name: userId ? `${provider} ${userId}` : provider, displayName: '', projectId, ownerUserId: userId },
     ...{ ownerByEmail: false, isDefault: false, labels: {} },

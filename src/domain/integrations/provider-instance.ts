@@ -1,0 +1,70 @@
+import type { SecretText } from '../../base/secret-text.ts';
+import { Integration } from '../../model/integration.ts';
+import { IntegrationSecret } from '../../model/integration-secret.ts';
+import type { ProviderBehaviour, ProviderInstance } from '../../providers/behaviour.ts';
+import { behaviourOf } from '../../providers/behaviours.ts';
+import type { App, KnownProvider, OperatorInstance } from '../call.ts';
+import { changeIn } from '../change.ts';
+import { refuseDisabled } from './find-integration.ts';
+import { openClientSecrets } from './integration-credentials.ts';
+import { misconfigured } from './oauth-setup.ts';
+
+/** Where a provider runs, for who only looks whether it does. */
+export type ProviderPlace = Pick<ProviderInstance, 'provider' | 'baseUrl' | 'door' | 'logins' | 'integrationId'>;
+
+/** What code does at a provider; nothing at a tenant's own, whatever its name. */
+export function behaviourAt({ definition, custom }: KnownProvider): ProviderBehaviour {
+  return custom ? {} : behaviourOf(definition.name);
+}
+
+/**
+ * Where a provider runs for a tenant: as its newest integration says, else as the operator's settings do.
+ * Fails with INTEGRATION_MISCONFIGURED where neither does or the integration has no key, INTEGRATION_DISABLED.
+ */
+export async function instanceFor(app: App, tenantId: string, provider: string): Promise<ProviderInstance> {
+  const { place, adminKey, integration } = await lookUp(app, tenantId, provider);
+  if (integration) refuseDisabled(integration);
+  if (!place) throw misconfigured(integration?.id ?? '', integration ? 'base_url_missing' : 'no_instance');
+  if (!adminKey) throw misconfigured(integration!.id, 'admin_key_missing');
+  return { ...place, adminKey };
+}
+
+/** The same for who needs no key; null: nowhere. Without a tenant as the operator's settings say. */
+export async function placeFor(app: App, tenantId: string, provider: string): Promise<ProviderPlace | null> {
+  return (await lookUp(app, tenantId, provider)).place;
+}
+
+type Found = { place: ProviderPlace | null; adminKey: SecretText | null; integration: Integration | null };
+
+async function lookUp(app: App, tenantId: string, provider: string): Promise<Found> {
+  const own = tenantId ? await integrationOf(app, tenantId, provider) : null;
+  if (!own) return operators(app, provider);
+  const { integration, secrets } = own;
+  const baseUrl = (integration.settings.base_url ?? '').replace(/\/+$/, '');
+  const place = baseUrl ? placeAt(app, { provider, baseUrl, integrationId: integration.id, door: app.egress }) : null;
+  const [adminKey = null] = await openClientSecrets(app, secrets.slice(0, 1));
+  return { place, adminKey, integration };
+}
+
+function integrationOf(app: App, tenantId: string, provider: string) {
+  return changeIn(app, tenantId, async (em) => {
+    const newest = { orderBy: { enabled: 'desc', id: 'desc' }, limit: 1 } as const;
+    const [integration] = await em.find(Integration, { tenantId, provider }, newest);
+    if (!integration) return null;
+    const where = { tenantId, integrationId: integration.id };
+    return { integration, secrets: await em.find(IntegrationSecret, where, { orderBy: { position: 'asc' } }) };
+  });
+}
+
+function operators(app: App, provider: string): Found {
+  const instance: OperatorInstance | undefined = app.operatorInstances.get(provider);
+  if (!instance) return { place: null, adminKey: null, integration: null };
+  const { baseUrl, door, adminKey } = instance;
+  return { place: placeAt(app, { provider, baseUrl, door, integrationId: null }), adminKey, integration: null };
+}
+
+function placeAt({ loginPauses }: App, place: Omit<ProviderPlace, 'logins'>): ProviderPlace {
+  const key = `${place.provider} ${place.baseUrl}`;
+  const logins = { pausedMs: () => loginPauses.leftMs(key), pause: (ms: number) => loginPauses.pause(key, ms) };
+  return { ...place, logins };
+}

@@ -1,0 +1,28 @@
+import { type FlowEvent, flowEvents } from '../../clients/langflow/flow-events.ts';
+import { LangflowError, langflowFailure } from '../../clients/langflow/langflow-error.ts';
+import { EgressError } from '../../egress/egress-error.ts';
+import type { Call } from '../call.ts';
+import { type FlowOutcome, type Invocation, inSession, outcomeOf } from './run-flow.ts';
+import { withKey } from './with-key.ts';
+
+export type RunEvent = Exclude<FlowEvent, { kind: 'end' }> | { kind: 'end'; outcome: FlowOutcome };
+
+/** Runs a flow, once, and answers what comes out as it comes. Ends the run when the caller leaves. Fails as `runFlow` does, also in the middle. */
+export async function* streamFlowRun(call: Call, invocation: Invocation): AsyncIterable<RunEvent> {
+  const { flowId, ...run } = inSession(invocation);
+  const context = { operation: 'run', flowId } as const;
+  const leaving = new AbortController();
+  const signal = AbortSignal.any([call.signal, leaving.signal]);
+  try {
+    const { body } = await withKey(call, context, ({ langflow, key }) => langflow.streamRun(key, flowId, run, signal));
+    for await (const event of flowEvents(body))
+      yield event.kind === 'end' ? { kind: 'end', outcome: outcomeOf(event.answer, run.sessionId) } : event;
+  } catch (error) {
+    throw langflowFailure(
+      error instanceof EgressError ? new LangflowError('unreachable', 'user', { cause: error }) : error,
+      context,
+    );
+  } finally {
+    leaving.abort();
+  }
+}

@@ -1,0 +1,207 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { LatchkeyError } from '../../base/error.ts';
+import { Langflow, type LangflowTokens } from '../../clients/langflow/langflow.ts';
+import { LangflowError, langflowFailure } from '../../clients/langflow/langflow-error.ts';
+import { isAbsent, LOOKS_MS, settled } from '../../clients/langflow/settled.ts';
+import type { AccountState, HealthReport, ProviderBehaviour, ProviderInstance, SaveAccount } from '../behaviour.ts';
+
+/**
+ * Langflow: an account is a user there with a password that nobody knows and an API key. The user makes the key itself, logged in: Langflow has no
+ * key on behalf of somebody.
+ */
+export const langflowBehaviour: ProviderBehaviour = {
+  accounts: {
+    keyHeader: 'x-api-key',
+    provision: (instance, state, save) => translated(instance, () => provision(stepsOf(instance, state, save))),
+    remove: (instance, state) => translated(instance, () => remove(instance, state)),
+  },
+  renewTokens: (instance, state, save) => translated(instance, () => renewTokens(stepsOf(instance, state, save))),
+  checkKey: (instance, state) => translated(instance, () => checkKey(instance, state)),
+  checkHealth,
+};
+
+type Steps = { instance: ProviderInstance; admin: string; langflow: Langflow; state: AccountState; save: SaveAccount };
+
+/** The state follows what is saved. */
+function stepsOf(instance: ProviderInstance, given: Readonly<AccountState>, save: SaveAccount): Steps {
+  const state = { ...given };
+  return {
+    ...{ instance, admin: instance.adminKey.reveal(), langflow: langflowAt(instance), state },
+    async save(achieved) {
+      await save(achieved);
+      Object.assign(state, achieved);
+    },
+  };
+}
+
+export function langflowAt({ baseUrl, door }: Pick<ProviderInstance, 'baseUrl' | 'door'>): Langflow {
+  return new Langflow(baseUrl, door);
+}
+
+async function translated<T>({ integrationId }: ProviderInstance, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw langflowFailure(error, { operation: 'account', integrationId });
+  }
+}
+
+async function provision(steps: Steps): Promise<void> {
+  const { state, save, langflow } = steps;
+  try {
+    await makeUser(steps);
+  } catch (error) {
+    if (!(error instanceof UserGone)) throw error;
+    // Somebody deleted it there: it is made once more, under the same name.
+    await save({ remoteId: '', active: false, apiKey: '', tokens: null });
+    await makeUser(steps);
+  }
+  if (state.apiKey) return;
+  const tokens = await logInOrMend(steps);
+  await save({ tokens });
+  // What an interrupted attempt left is nobody's.
+  for (const id of await settled(() => langflow.keysNamed(tokens.accessToken, KEY_NAME), isEarly))
+    await langflow.deleteKey(tokens.accessToken, id);
+  await save({ apiKey: await langflow.createKey(tokens.accessToken, KEY_NAME) });
+  await settled(() => langflow.whoAmI({ key: state.apiKey }), isRefusedKey);
+}
+
+const KEY_NAME = 'latchkey';
+
+async function makeUser(steps: Steps): Promise<void> {
+  const { state, save } = steps;
+  if (!state.remoteId) await save({ remoteId: await createUser(steps), active: false });
+  if (state.active) return;
+  await changeUser(steps, { active: true });
+  await save({ active: true });
+}
+
+/** A name that is taken is ours: it was sent before, and the answer was lost. Its password then becomes the one that is stored. */
+async function createUser({ langflow, admin, state: { username, password } }: Steps): Promise<string> {
+  try {
+    return await langflow.createUser(admin, username, password);
+  } catch (error) {
+    if (!(error instanceof LangflowError) || error.status !== 400) throw error;
+    const taken = await found(() => langflow.findUser(admin, username));
+    if (!taken) throw error;
+    await settled(() => langflow.changeUser(admin, taken.id, { password }));
+    return taken.id;
+  }
+}
+
+class UserGone extends Error {}
+
+async function changeUser({ langflow, admin, state }: Steps, changes: { password?: string; active?: boolean }) {
+  try {
+    await settled(() => langflow.changeUser(admin, state.remoteId, changes));
+  } catch (error) {
+    throw isAbsent(error) ? new UserGone() : error;
+  }
+}
+
+/** A refusal may mean that the password is another by now, or that the user was deactivated: both are set right once. */
+async function logInOrMend(steps: Steps): Promise<LangflowTokens> {
+  try {
+    return await logIn(steps);
+  } catch (error) {
+    if (!isRefusedLogin(error)) throw error;
+    try {
+      await changeUser(steps, { active: true, password: steps.state.password });
+    } catch (gone) {
+      if (!(gone instanceof UserGone)) throw gone;
+      await steps.save({ remoteId: '', active: false, apiKey: '', tokens: null });
+      await makeUser(steps);
+    }
+    return settled(() => logIn(steps), isRefusedLogin, LOOKS_MS.slice(2));
+  }
+}
+
+/** From here no more logins than Langflow takes from one address (5 a minute since 1.10): who is told to wait tells the others. */
+async function logIn({ instance, langflow, state: { username, password } }: Steps): Promise<LangflowTokens> {
+  const pausedMs = instance.logins.pausedMs();
+  if (pausedMs > 0) throw new LangflowError('refused', 'none', { status: 429, retryAfterMs: pausedMs });
+  try {
+    return await langflow.logIn(username, password);
+  } catch (error) {
+    if (error instanceof LangflowError && error.status === 429) instance.logins.pause(error.retryAfterMs ?? 60_000);
+    throw error;
+  }
+}
+
+/** By the refresh token, which stays good after it was used; else by a login. */
+async function renewTokens(steps: Steps): Promise<void> {
+  const { langflow, state, save } = steps;
+  const refreshToken = state.tokens?.refreshToken;
+  if (refreshToken) {
+    try {
+      await save({ tokens: await langflow.refresh(refreshToken) });
+      return;
+    } catch (error) {
+      if (!(error instanceof LangflowError) || error.status !== 401) throw error;
+    }
+  }
+  await save({ tokens: await logInOrMend(steps) });
+}
+
+async function checkKey(instance: ProviderInstance, { apiKey, remoteId }: Readonly<AccountState>): Promise<boolean> {
+  try {
+    return (await langflowAt(instance).whoAmI({ key: apiKey })) === remoteId;
+  } catch (error) {
+    if (isRefusedKey(error)) return false;
+    throw error;
+  }
+}
+
+/** By name where its id was never learnt. */
+async function remove(instance: ProviderInstance, { remoteId, username }: Readonly<AccountState>): Promise<void> {
+  const langflow = langflowAt(instance);
+  const admin = instance.adminKey.reveal();
+  const id = remoteId || (await langflow.findUser(admin, username))?.id;
+  if (!id) return;
+  try {
+    await langflow.deleteUser(admin, id);
+  } catch (error) {
+    if (!isAbsent(error)) throw error;
+  }
+}
+
+async function checkHealth(instance: Omit<ProviderInstance, 'adminKey'>, timeoutMs: number): Promise<HealthReport> {
+  try {
+    const { working, version } = await langflowAt(instance).health(timeoutMs);
+    if (!working)
+      return { status: 'DEGRADED', version, message: 'It answers, and says that a part of it does not work.' };
+    return { status: 'SERVING', version, message: '' };
+  } catch (error) {
+    return { status: 'DOWN', version: '', message: downMessage(error) };
+  }
+}
+
+function downMessage(error: unknown): string {
+  if (error instanceof LatchkeyError) return 'Its address may not be reached from here.';
+  const failure = error instanceof LangflowError ? error.failure : 'unreachable';
+  return failure === 'unreachable' ? 'It does not answer.' : 'What answers there is not Langflow.';
+}
+
+function isRefusedLogin(error: unknown): boolean {
+  return error instanceof LangflowError && (error.status === 400 || error.status === 401);
+}
+
+function isRefusedKey(error: unknown): boolean {
+  return error instanceof LangflowError && error.access === 'user' && (error.status === 401 || error.status === 403);
+}
+
+function isEarly(error: unknown): boolean {
+  return (
+    isAbsent(error) ||
+    (error instanceof LangflowError && error.access === 'session' && error.status >= 401 && error.status <= 403)
+  );
+}
+
+async function found<T>(look: () => Promise<T | null>): Promise<T | null> {
+  for (const waitMs of LOOKS_MS) {
+    const thing = await look();
+    if (thing) return thing;
+    await pause(waitMs);
+  }
+  return look();
+}
