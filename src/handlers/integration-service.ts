@@ -140,7 +140,7 @@ export const integrationService = implement(IntegrationService, {
 function credentialsInput(request: SetIntegrationCredentialsRequest): IntegrationCredentials {
   const { clientId, clientSecrets, document } = request;
   if (!document) {
-    if (!clientId) throw fieldInvalid('client_id', 'is required, or document');
+    if (!clientId && clientSecrets.length === 0) throw fieldInvalid('client_id', 'is required, or document');
     return { clientId, clientSecrets: clientSecrets.map((secret) => new SecretText(secret)) };
   }
   if (clientId || clientSecrets.length > 0) throw fieldInvalid('document', 'goes without client_id and client_secrets');

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import type { JsonObject } from '@bufbuild/protobuf';
 import { type LangflowFake, type LangflowVersion, startLangflow } from './langflow.ts';
 
 /** A Langflow to test against. */
@@ -5,15 +7,23 @@ export type LangflowTarget = {
   name: string;
   /** Where runs of somebody else's flow are refused: since 1.7 (#10306). */
   guardsRuns: boolean;
+  /** A flow that says back what it is told, and one whose component raises an error that quotes `sk-planted-secret`. */
+  echo: NamedFlow;
+  fails: NamedFlow;
   /** What answers, and how it is told. */
   start(): Promise<{ url: string; adminKey: string; fake: LangflowFake | null }>;
 };
 
+type NamedFlow = { name: string; data: JsonObject };
+
 const VERSIONS: readonly LangflowVersion[] = ['1.0', '1.6', '1.7', '1.8', '1.11', '1.13'];
+
+const EMPTY = { nodes: [], edges: [] };
 
 function faked(version: LangflowVersion): LangflowTarget {
   return {
     ...{ name: `a fake Langflow ${version}`, guardsRuns: version !== '1.0' && version !== '1.6' },
+    ...{ echo: { name: 'echo', data: EMPTY }, fails: { name: 'fails: ', data: EMPTY } },
     async start() {
       const fake = await startLangflow({ version });
       return { url: fake.url, adminKey: fake.adminKey, fake };
@@ -21,9 +31,12 @@ function faked(version: LangflowVersion): LangflowTarget {
   };
 }
 
-/** The one that LANGFLOW_TEST_URL and LANGFLOW_TEST_ADMIN_KEY name (test/real/langflow.sh), else fakes of every version that differs. */
+/** The one that LANGFLOW_TEST_URL and its like name (test/real/langflow.sh), else fakes of every version that differs. */
 export function langflowTargets(): LangflowTarget[] {
-  const { LANGFLOW_TEST_URL: url, LANGFLOW_TEST_ADMIN_KEY: adminKey } = process.env;
-  if (!url || !adminKey) return VERSIONS.map(faked);
-  return [{ name: 'a real Langflow', guardsRuns: true, start: async () => ({ url, adminKey, fake: null }) }];
+  const { LANGFLOW_TEST_URL: url, LANGFLOW_TEST_ADMIN_KEY: adminKey, LANGFLOW_TEST_FLOWS: folder } = process.env;
+  if (!url || !adminKey || !folder) return VERSIONS.map(faked);
+  const flow = (name: string) => ({ name, data: JSON.parse(readFileSync(`${folder}/${name}.json`, 'utf8')) });
+  const start = async () => ({ url, adminKey, fake: null });
+  const guardsRuns = process.env.LANGFLOW_TEST_GUARDS_RUNS !== 'false';
+  return [{ name: 'a real Langflow', guardsRuns, echo: flow('echo'), fails: flow('fails'), start }];
 }

@@ -13,7 +13,7 @@ const LANGFLOW = { provider: 'langflow' };
 const ABSENT = '00000000-0000-4000-8000-000000000000';
 let tenants = 0;
 
-describe.each(langflowTargets())('LangflowService and accounts at $name', ({ start, guardsRuns }) => {
+describe.each(langflowTargets())('LangflowService and accounts at $name', ({ start, guardsRuns, echo, fails }) => {
   let server: TestServer;
   let url: string;
   let fake: LangflowFake | null;
@@ -123,7 +123,7 @@ describe.each(langflowTargets())('LangflowService and accounts at $name', ({ sta
     });
 
     it('runs a flow in a conversation of its own', async () => {
-      const { flow } = await clients.langflow.createFlow({ name: 'runs' });
+      const { flow } = await clients.langflow.createFlow(echo);
       const run = { flowId: flow!.id, inputValue: 'hello' };
       const [first, second] = [await clients.langflow.runFlow({ run }), await clients.langflow.runFlow({ run })];
       expect(first.sessionId).toMatch(/^[0-9a-f-]{36}$/);
@@ -131,19 +131,34 @@ describe.each(langflowTargets())('LangflowService and accounts at $name', ({ sta
       expect(first.answer).toMatchObject({ session_id: first.sessionId });
       const mine = await clients.langflow.runFlow({ run: { ...run, sessionId: 'mine' } });
       expect(mine).toMatchObject({ sessionId: 'mine', answer: { session_id: 'mine' } });
-      if (fake) expect(mine.text).toBe('hello');
+      expect(mine.text).toBe('hello');
     });
 
     it('answers a run as it goes on', async () => {
-      const { flow } = await clients.langflow.createFlow({ name: 'streams' });
+      const { flow } = await clients.langflow.createFlow(echo);
       const events = [];
       const run = { flowId: flow!.id, inputValue: 'hello', sessionId: 'mine' };
       for await (const { event } of clients.langflow.streamFlowRun({ run })) events.push(event);
       const last = events.at(-1)!;
       expect(last.case).toBe('end');
       expect(last.value).toMatchObject({ sessionId: 'mine' });
-      if (fake) expect(last.value).toMatchObject({ text: 'hello' });
+      expect(last.value).toMatchObject({ text: 'hello' });
+      // 1.0 does not stream.
+      if (events.length > 1) expect(events.map(({ case: kind }) => kind)).toContain('message');
       expect(events.filter(({ case: kind }) => kind === 'end')).toHaveLength(1);
+    });
+
+    it('says that a run failed, and none of the words of its failure', async () => {
+      const { flow } = await clients.langflow.createFlow(fails);
+      const run = { flowId: flow!.id, inputValue: 'hello' };
+      const failed = { reason: 'FLOW_RUN_FAILED', metadata: { provider_error: 'flow_failed' } };
+      const answered: unknown[] = [];
+      const streamed = async () => {
+        for await (const { event } of clients.langflow.streamFlowRun({ run })) answered.push(event.value);
+      };
+      const failures = [await failureOf(clients.langflow.runFlow({ run })), await failureOf(streamed())];
+      for (const failure of failures) expect(failure).toMatchObject(failed);
+      expect(JSON.stringify([failures, answered, server.logLines])).not.toMatch(/Traceback|planted|ran into a wall/);
     });
 
     it('shows nobody the flows of another', async () => {

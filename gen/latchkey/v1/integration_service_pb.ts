@@ -864,7 +864,7 @@ export type SetIntegrationCredentialsRequest = Message<"latchkey.v1.SetIntegrati
   integrationId: string;
 
   /**
-   * The client id (RFC 6749, section 2.2). Required, but with `document`.
+   * The client id (RFC 6749, section 2.2). Required, but with `document`, and for a provider without OAuth, whose key is the one secret.
    *
    * @generated from field: string client_id = 2;
    */

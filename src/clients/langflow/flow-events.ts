@@ -46,6 +46,8 @@ function eventOf(frame: string): FlowEvent | null {
     case 'token':
       return { kind: 'token', messageId: string(data, '/id'), text: string(data, '/chunk') };
     case 'add_message':
+      // What went wrong, with a traceback; the event `error` follows.
+      if (pointer(data, '/error') === true || pointer(data, '/category') === 'error') return null;
       return {
         ...{ kind: 'message', id: string(data, '/id'), sender: string(data, '/sender'), text: string(data, '/text') },
         message: data as LangflowDocument,

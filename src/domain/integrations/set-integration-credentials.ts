@@ -1,4 +1,5 @@
 import { LockMode } from '@mikro-orm/core';
+import { fieldInvalid } from '../../base/error.ts';
 import { newId } from '../../base/id.ts';
 import type { Sealer } from '../../crypto/keyring.ts';
 import type { Em } from '../../db/transaction.ts';
@@ -9,6 +10,7 @@ import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { event } from '../events/event.ts';
 import { changeIntegration } from './change-integration.ts';
+import { findProvider } from './find-provider.ts';
 import type { IntegrationCredentials } from './integration-credentials.ts';
 import type { IntegrationView } from './integration-view.ts';
 
@@ -20,6 +22,7 @@ export async function setIntegrationCredentials(
 ): Promise<IntegrationView> {
   const seal = await call.app.keyring.sealer(call.principal.tenantId);
   return changeIntegration(call, { id }, 'credentials_set', async (em, integration) => {
+    if (!credentials.clientId) await refuseWithOAuth(em, call, integration);
     const changed = integration.clientId !== '' && integration.clientId !== credentials.clientId;
     if (changed) await endGrants(em, call, integration);
     integration.clientId = credentials.clientId;
@@ -37,6 +40,12 @@ export function deleteIntegrationCredentials(call: Call, id: string): Promise<In
     await em.nativeDelete(IntegrationSecret, { tenantId: integration.tenantId, integrationId: id });
     return { client_secrets: 0 };
   });
+}
+
+/** Only a provider without OAuth, whose key the secret is, needs no client. Fails with FIELD_INVALID. */
+async function refuseWithOAuth(em: Em, { app }: Call, { tenantId, provider }: Integration): Promise<void> {
+  const { definition } = await findProvider(app, em, tenantId, provider);
+  if (definition.oauth) throw fieldInvalid('client_id', 'is required, or document');
 }
 
 /** What was granted to another client is of no use to this one. Replicas forget the credentials when they hear of the integration. */

@@ -114,12 +114,14 @@ async function resultOf(world: World, run: RunningRun): Promise<object> {
   return resultBody(world, run);
 }
 
+const TRACEBACK = 'Traceback (most recent call last):\n  File "/app/langflow/graph.py", line 1';
+
 /** A failure is a JSON text inside JSON, with a traceback; one that speaks of what was not found is a 404. */
 function failureOf(run: Run): Refusal | null {
   if (does(run, 'misses')) return new Refusal(404, 'Vertex ChatInput-a1b2c not found');
   if (!does(run, 'fails') && !does(run, 'breaks')) return null;
   const message = 'Error running graph: the component ran into a wall';
-  const traceback = ['Traceback (most recent call last):', '  File "/app/langflow/graph.py", line 1', message];
+  const traceback = [...TRACEBACK.split('\n'), message];
   const detail = { message, traceback, description: null, code: null, suggestion: null };
   return new Refusal(500, JSON.stringify(detail));
 }
@@ -173,6 +175,8 @@ async function* eventsOf(world: World, run: RunningRun, gone: AbortSignal): Asyn
   }
   const failed = failureOf(run) !== null;
   end(world, run, failed ? 'failed' : 'done');
+  // Seen in 1.13: the traceback comes as a message of the conversation, too.
+  if (failed) yield { event: 'add_message', data: { ...message, text: TRACEBACK, category: 'error', error: true } };
   yield failed ? failure : { event: 'end', data: { result: resultBody(world, run) } };
 }
 
