@@ -141,7 +141,8 @@ function readUserService(read: Reader, production: boolean) {
   if (!url) return null;
   const { protocol, username, password } = URL.parse(url) ?? {};
   if (production && protocol === 'http:') read.fault('USER_SERVICE_URL must be an https URL in production');
-  if (username || password || /[?#\s]/.test(url)) read.fault('USER_SERVICE_URL must have no user, query or fragment');
+  if (username || password || /[?#\s]/.test(url))
+    read.fault('USER_SERVICE_URL must have no user, query, fragment or blank');
   const secret = read.text('USER_SERVICE_SECRET', '');
   if (!/^[\x21-\x7e]{16,}$/.test(secret))
     read.fault('USER_SERVICE_SECRET must have at least 16 characters with USER_SERVICE_URL, visible ASCII alone');

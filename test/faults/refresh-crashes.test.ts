@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { FAILPOINTS, type Failpoint } from '../../src/domain/tokens/failpoints.ts';
 import { asFailure } from '../harness/errors.ts';
 import { GraceProvider } from '../harness/grace-provider.ts';
@@ -62,6 +62,8 @@ describe('A grace that is long enough', () => {
     world = await Refreshing.start(await GraceProvider.start({ graceMs: 6_000, again: 'new_pair' }), SCALED);
     survivor = await world.replica();
   });
+  // One that a failed test left frozen would keep all others waiting.
+  afterEach(() => survivor.process.signal('SIGCONT'));
   afterAll(() => world.stop());
 
   it.each(FAILPOINTS)('loses nothing to a kill at `%s`, and asks the provider once more at most', async (step) => {
@@ -192,6 +194,8 @@ describe('A provider without grace', () => {
     world = await Refreshing.start(await GraceProvider.start({ graceMs: 0 }), SCALED);
     survivor = await world.replica();
   });
+  // One that a failed test left frozen would keep all others waiting.
+  afterEach(() => survivor.process.signal('SIGCONT'));
   afterAll(() => world.stop());
 
   const kill = async (step: Failpoint, count: number) => {
@@ -298,6 +302,8 @@ describe('A holder that is frozen', () => {
     world = await Refreshing.start(await GraceProvider.start({ graceMs: 60_000, reuse: 'refuse' }), SCALED);
     survivor = await world.replica();
   });
+  // One that a failed test left frozen would keep all others waiting.
+  afterEach(() => survivor.process.signal('SIGCONT'));
   afterAll(() => world.stop());
 
   it('before it sends does not send after its lease, not even to a provider that would forgive it', async () => {

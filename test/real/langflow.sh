@@ -11,10 +11,14 @@ version=${1:-}
 home=${LANGFLOW_TEST_HOME:-$HOME/.cache/latchkey-langflow}
 venv=$home/venv-${version:-newest}
 port=${LANGFLOW_TEST_PORT:-7861}
-if [ ! -x "$venv/bin/langflow" ]; then
+if [ ! -d "$venv" ]; then
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet "langflow-base${version:+==$version}"
 fi
+
+# It was called so before 1.12.
+langflow_command=$venv/bin/langflow
+[ -x "$langflow_command" ] || langflow_command=$venv/bin/langflow-base
 
 work=$(mktemp -d)
 export LANGFLOW_AUTO_LOGIN=false LANGFLOW_SUPERUSER=admin LANGFLOW_SUPERUSER_PASSWORD=not-the-default-one
@@ -23,7 +27,7 @@ export LANGFLOW_CONFIG_DIR=$work LANGFLOW_DATABASE_URL=sqlite:///$work/langflow.
 export LANGFLOW_DO_NOT_TRACK=true DO_NOT_TRACK=true LANGFLOW_STORE=false LANGFLOW_OPEN_BROWSER=false LANGFLOW_LAZY_LOAD_COMPONENTS=true
 export LANGFLOW_CREATE_STARTER_PROJECTS=false LANGFLOW_UPDATE_STARTER_PROJECTS=false
 export LANGFLOW_MCP_COMPOSER_ENABLED=false LANGFLOW_ADD_PROJECTS_TO_MCP_SERVERS=false LANGFLOW_RATE_LIMIT_ENABLED=false
-"$venv/bin/langflow" run --host 127.0.0.1 --port "$port" --backend-only > "$work/langflow.log" 2>&1 &
+"$langflow_command" run --host 127.0.0.1 --port "$port" --backend-only > "$work/langflow.log" 2>&1 &
 langflow=$!
 trap 'kill "$langflow"; wait "$langflow" || true; rm -rf "$work"' EXIT
 
