@@ -8,8 +8,10 @@ import { newId } from './base/id.ts';
 import type { Log } from './base/log.ts';
 import { createMetrics, type Metrics } from './base/metrics.ts';
 import { Pauses } from './base/pauses.ts';
+import { Recent } from './base/recent.ts';
 import { SecretText } from './base/secret-text.ts';
 import { Signals } from './base/signals.ts';
+import { Slots } from './base/slots.ts';
 import { IdentityProvider } from './clients/identity-provider.ts';
 import { UserService } from './clients/user-service.ts';
 import type { Config } from './config.ts';
@@ -51,6 +53,8 @@ const PRINCIPALS_CACHED = 50_000;
 const OAUTH_SETUPS_CACHED = 10_000;
 const FETCHED_TOKENS_CACHED = 50_000;
 const COMMIT_MS = 3_000;
+const OWN_FLOWS_REMEMBERED = 50_000;
+const OWN_FLOWS_MS = 60_000;
 
 /** What a process is given to run with. */
 export type Setting = {
@@ -170,6 +174,9 @@ async function openApp(
     identityProvider: identity.issuer ? openIdentityProvider(identity, egress) : null,
     operatorInstances: operatorInstances(config, egress),
     loginPauses: new Pauses(),
+    ownFlows: new Recent({ max: OWN_FLOWS_REMEMBERED, ttlMs: OWN_FLOWS_MS }),
+    flowRuns: new Slots(),
+    tenantInstances: new Set(config.langflow.tenantInstances ? ['langflow'] : []),
     providerHealth: new ProviderHealthCounts(systemClock),
     userService: openUserService(config, egress),
     forget: (change) => forget(caches, signals, change),

@@ -137,12 +137,9 @@ function readIdentity(read: Reader) {
 
 /** The platform's user-service, which keeps the Langflow accounts too; null: there is none. `{userId}` in a path is filled in. */
 function readUserService(read: Reader, production: boolean) {
-  const url = read.httpUrl('USER_SERVICE_URL').replace(/\/+$/, '');
+  const url = read.baseUrl('USER_SERVICE_URL');
   if (!url) return null;
-  const { protocol, username, password } = URL.parse(url) ?? {};
-  if (production && protocol === 'http:') read.fault('USER_SERVICE_URL must be an https URL in production');
-  if (username || password || /[?#\s]/.test(url))
-    read.fault('USER_SERVICE_URL must have no user, query, fragment or blank');
+  if (production && url.startsWith('http:')) read.fault('USER_SERVICE_URL must be an https URL in production');
   const secret = read.text('USER_SERVICE_SECRET', '');
   if (!/^[\x21-\x7e]{16,}$/.test(secret))
     read.fault('USER_SERVICE_SECRET must have at least 16 characters with USER_SERVICE_URL, visible ASCII alone');
@@ -188,11 +185,11 @@ function readSandbox(read: Reader, production: boolean) {
 
 /** The operator's Langflow, for tenants without one of their own. */
 function readLangflow(read: Reader) {
-  const baseUrl = read.httpUrl('LANGFLOW_BASE_URL').replace(/\/+$/, '');
+  const baseUrl = read.baseUrl('LANGFLOW_BASE_URL');
   const adminKey = read.text('LANGFLOW_ADMIN_API_KEY', '');
   if ((baseUrl === '') !== (adminKey === '')) read.fault('LANGFLOW_BASE_URL and LANGFLOW_ADMIN_API_KEY go together');
   const tenantInstances = read.choice('LANGFLOW_TENANT_INSTANCES', 'false', ['true', 'false']) === 'true';
-  return { baseUrl, adminKey, served: baseUrl !== '' || tenantInstances };
+  return { baseUrl, adminKey, tenantInstances, served: baseUrl !== '' || tenantInstances };
 }
 
 function readTls(read: Reader) {
@@ -266,6 +263,15 @@ class Reader {
     if (text && !(URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)))
       this.fault(`${name} must be an http or https URL`);
     return text;
+  }
+
+  /** Origin and path, as URLs spell them, without `/` at the end. */
+  baseUrl(name: string): string {
+    const url = URL.parse(this.httpUrl(name));
+    if (!url) return '';
+    if (url.username || url.password || url.search || url.hash || /[?#\s]/.test(this.text(name, '')))
+      this.fault(`${name} must have no user, query, fragment or blank`);
+    return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
   }
 
   /** The key of the setting itself or of the file that `<name>_FILE` names: 32 bytes in base64. */

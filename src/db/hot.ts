@@ -22,6 +22,7 @@ const STATEMENTS = {
   routeExpiringGrants: 'select * from latchkey.route_expiring_grants($1)',
   routeEndedAuthorizations: 'select * from latchkey.route_ended_authorizations($1)',
   routeSettledRevocations: 'select * from latchkey.route_settled_revocations($1)',
+  accountIsAnothers: 'select latchkey.account_is_anothers($1, $2, $3, $4) as anothers',
   routeApiKey: 'select * from latchkey.route_api_key($1)',
   readApiKey: 'select * from latchkey.read_api_key($1, $2)',
   routeTicket: 'select * from latchkey.route_authorization_ticket($1)',

@@ -4,7 +4,9 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { Pauses } from '../base/pauses.ts';
+import type { Recent } from '../base/recent.ts';
 import type { SecretText } from '../base/secret-text.ts';
+import type { Slots } from '../base/slots.ts';
 import type { IdentityProvider } from '../clients/identity-provider.ts';
 import type { UserService } from '../clients/user-service.ts';
 import type { Config } from '../config.ts';
@@ -37,6 +39,12 @@ export type App = {
   egress: Egress;
   /** The built-in providers, by name. */
   catalog: ReadonlyMap<string, ProviderDefinition>;
+  /** Flows that were seen to be an account's own, a moment ago. */
+  ownFlows: Recent;
+  /** Runs of flows under way, by tenant. */
+  flowRuns: Slots;
+  /** Providers of which tenants may have instances of their own. */
+  tenantInstances: ReadonlySet<string>;
   /** Providers that the operator runs for all tenants, by name. */
   operatorInstances: ReadonlyMap<string, OperatorInstance>;
   /** Logins that providers told this process to put off, by instance. */

@@ -16,6 +16,7 @@ const TIMEOUT_MS = 7_000;
 const MAX_BODY_BYTES = 256 * 1024;
 const MAX_HEADER_BYTES = 16 * 1024;
 const CONNECTIONS_PER_ORIGIN = 128;
+const STREAMS_PER_ORIGIN = 4_096;
 const IDLE_MS = 4_000;
 /** However long a server offers to keep a connection. */
 const MAX_IDLE_MS = 30_000;
@@ -42,6 +43,8 @@ export class Egress {
   readonly #ownPorts: OwnPorts;
   readonly #connecting;
   readonly #pool: Agent;
+  /** Their answers can take hours: others do not wait for their connections. */
+  readonly #streams: Agent;
   readonly #running = new Set<Promise<unknown>>();
   readonly #children: Egress[] = [];
   #closed = false;
@@ -60,6 +63,7 @@ export class Egress {
       ...{ headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: IDLE_MS, keepAliveMaxTimeout: MAX_IDLE_MS },
     };
     this.#pool = new Agent({ ...this.#connecting, connections: CONNECTIONS_PER_ORIGIN });
+    this.#streams = new Agent({ ...this.#connecting, connections: STREAMS_PER_ORIGIN });
   }
 
   /**
@@ -78,7 +82,7 @@ export class Egress {
     init: EgressInit & StreamLimits & { signal: AbortSignal },
   ): Promise<StreamedAnswer> => {
     const target = this.#targetOf(url);
-    return openStream(this.#pool, requestTo(target, init), { ...init, host: target.hostname });
+    return openStream(this.#streams, requestTo(target, init), { ...init, host: target.hostname });
   };
 
   /** The same door, open to further hosts: those that the operator's own settings name. It closes with this one. */
@@ -104,7 +108,7 @@ export class Egress {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled([...this.#running, ...this.#children.map((child) => child.close())]);
-    await this.#pool.destroy();
+    await Promise.all([this.#pool.destroy(), this.#streams.destroy()]);
   }
 
   async #fetch(url: string | URL, init: EgressInit): Promise<Response> {

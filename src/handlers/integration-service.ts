@@ -120,11 +120,11 @@ export const integrationService = implement(IntegrationService, {
   },
 
   async ensureAccount(call, { provider }) {
-    return { account: accountToProto((await ensureAccount(call, provider)).account) };
+    return { account: accountToProto((await ensureAccount(call, provider, 'renew')).account) };
   },
 
-  async deleteAccount(call, { accountId }) {
-    await deleteAccount(call, accountId);
+  async deleteAccount(call, { accountId, hereAlone }) {
+    await deleteAccount(call, accountId, hereAlone);
     return {};
   },
 

@@ -23,8 +23,8 @@ const schema = defineEntity({
     leaseEpoch: p.integer(),
     /** When its key was last seen to work. */
     verifyTime: p.datetime().strictNullable(),
-    /** The user-service knows of it as it is; true where there is none. */
-    reported: p.boolean(),
+    /** Whether it is kept in the user-service, too, and that knows of it as it is. */
+    userService: p.text().$type<'NONE' | 'STALE' | 'TOLD'>(),
     createTime: p.datetime(),
     updateTime: p.datetime(),
   },

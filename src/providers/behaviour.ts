@@ -14,8 +14,8 @@ export type ProviderInstance = {
   logins: { pausedMs(): number; pause(ms: number): void };
 };
 
-/** `expiresAt` in ms since the epoch. */
-export type AccountTokens = { accessToken: string; refreshToken: string; expiresAt: number };
+/** Times in ms since the epoch; `expiresAt` 0: it says no end. */
+export type AccountTokens = { accessToken: string; refreshToken: string; obtainedAt: number; expiresAt: number };
 
 /** All that is known of an account, sealed together. Empty: not there yet. */
 export type AccountState = {
@@ -38,8 +38,21 @@ export type SaveAccount = (achieved: Partial<AccountState>) => Promise<void>;
  */
 export type ProviderBehaviour = {
   accounts?: {
-    /** Goes on from wherever the state is until the account can be used, saving each step. Begun anew after a crash at any of them. */
-    provision(instance: ProviderInstance, state: Readonly<AccountState>, save: SaveAccount): Promise<void>;
+    /**
+     * Goes on from wherever the state is until the account can be used, saving each step. Begun anew after a crash at any of them. `newKey`: the key is
+     * replaced, which stays in the state until there is another.
+     */
+    provision(
+      instance: ProviderInstance,
+      state: Readonly<AccountState>,
+      save: SaveAccount,
+      options: { newKey: boolean },
+    ): Promise<void>;
+    /** An account that somebody else made, as far as its name and password open it; null: they do not. */
+    takeOver(
+      instance: ProviderInstance,
+      known: { username: string; password: string; apiKey: string },
+    ): Promise<AccountState | null>;
     /** Removes it there. One that is not there is removed. */
     remove(instance: ProviderInstance, state: Readonly<AccountState>): Promise<void>;
     /** How the key of an account is presented: name of the header. */
@@ -47,8 +60,8 @@ export type ProviderBehaviour = {
   };
   /** Renews the tokens of an account that is there, by what is cheapest. */
   renewTokens?(instance: ProviderInstance, state: Readonly<AccountState>, save: SaveAccount): Promise<void>;
-  /** Whether the account's key works. Throws where that cannot be found out now. */
-  checkKey?(instance: ProviderInstance, state: Readonly<AccountState>): Promise<boolean>;
+  /** Whether the account's key and tokens work; those that are not there do. Throws where that cannot be found out now. */
+  checkKey?(instance: ProviderInstance, state: Readonly<AccountState>): Promise<{ key: boolean; tokens: boolean }>;
   /** Whether the provider works: in words that give nothing away. Throws nothing. */
   checkHealth?(instance: Omit<ProviderInstance, 'adminKey'>, timeoutMs: number): Promise<HealthReport>;
 };

@@ -788,7 +788,8 @@ export const FlowOutputSchema: GenEnum<FlowOutput> = /*@__PURE__*/
 /**
  * Flows of Langflow, as the caller's own account there, which is made where there is none (EnsureAccount). Served only where Langflow is configured.
  *
- * Every method also fails as EnsureAccount does.
+ * Every method but CheckHealth also fails as EnsureAccount does, with CONNECTION_DISABLED, and with REAUTHORIZATION_REQUIRED where the account's connection was
+ * revoked: EnsureAccount renews it.
  *
  * @generated from service latchkey.v1.LangflowService
  */
@@ -828,7 +829,7 @@ export const LangflowService: GenService<{
   },
   /**
    * Runs a flow and waits for what comes out. Never sent twice.
-   * Fails with FLOW_NOT_FOUND, FLOW_RUN_FAILED, FIELD_INVALID, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, DEADLINE_EXCEEDED.
+   * Fails with FLOW_NOT_FOUND, FLOW_RUN_FAILED, FIELD_INVALID, OVERLOADED (64 runs of the tenant are under way), PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, DEADLINE_EXCEEDED.
    *
    * @generated from rpc latchkey.v1.LangflowService.RunFlow
    */
@@ -838,7 +839,7 @@ export const LangflowService: GenService<{
     output: typeof RunFlowResponseSchema;
   },
   /**
-   * Runs a flow and answers what comes out as it comes; the last message is `end`. A caller who leaves stops the run.
+   * Runs a flow and answers what comes out as it comes, for an hour at most; the last message is `end`. A caller who leaves stops the run.
    * Fails as RunFlow does, also in the middle.
    *
    * @generated from rpc latchkey.v1.LangflowService.StreamFlowRun

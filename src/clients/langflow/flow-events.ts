@@ -9,6 +9,8 @@ export type FlowEvent =
   | { kind: 'end'; answer: LangflowDocument };
 
 const LONGEST_FRAME = 8 * 1024 * 1024;
+const BLANK_LINE = /\r?\n\r?\n/;
+const LONGEST_BLANK_LINE = 4;
 
 /**
  * The events of a streamed run. Langflow parts its frames by blank lines, and leaves out the `data:` of server-sent events: both spellings are read.
@@ -23,17 +25,28 @@ export async function* flowEvents(body: AsyncIterable<Buffer>): AsyncIterable<Fl
   throw new LangflowError('unreachable', 'user', { said: 'the stream ended before the run' });
 }
 
+/** Looks at what is new alone, or a long frame in small pieces would be searched again and again. */
 async function* frames(body: AsyncIterable<Buffer>): AsyncIterable<string> {
   const decoder = new TextDecoder();
-  let rest = '';
+  let pieces: string[] = [];
+  let length = 0;
+  let tail = '';
   for await (const chunk of body) {
-    rest += decoder.decode(chunk, { stream: true });
-    if (rest.length > LONGEST_FRAME) throw new LangflowError('not_json', 'user', { status: 200 });
-    const parts = rest.split(/\r?\n\r?\n/);
-    rest = parts.pop()!;
+    const piece = decoder.decode(chunk, { stream: true });
+    pieces.push(piece);
+    length += piece.length;
+    if (length > LONGEST_FRAME) throw new LangflowError('not_json', 'user', { status: 200 });
+    const ends = BLANK_LINE.test(tail + piece);
+    tail = (tail + piece).slice(-LONGEST_BLANK_LINE);
+    if (!ends) continue;
+    const parts = pieces.join('').split(BLANK_LINE);
+    const rest = parts.pop()!;
+    pieces = [rest];
+    length = rest.length;
+    tail = rest.slice(-LONGEST_BLANK_LINE);
     yield* parts;
   }
-  yield rest + decoder.decode();
+  yield pieces.join('') + decoder.decode();
 }
 
 function eventOf(frame: string): FlowEvent | null {

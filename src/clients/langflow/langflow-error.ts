@@ -58,11 +58,17 @@ export class LangflowError extends Error {
 /** What was asked of Langflow. */
 export type LangflowOperation = 'account' | 'flows' | 'create' | 'flow' | 'run';
 
+/** Whether it refuses who calls: for their key or token, or for what they may not. */
+export function isRefused(error: unknown): boolean {
+  return error instanceof LangflowError && (error.status === 401 || error.status === 403);
+}
+
 type Row = {
   failure?: LangflowFailure;
   access?: LangflowAccess;
   operation?: LangflowOperation;
   status?: number | [number, number];
+  says?: string;
   reason: Reason;
   providerError: string;
 };
@@ -73,16 +79,25 @@ const MEANINGS: readonly Row[] = [
   { failure: 'redirected', reason: 'INTEGRATION_MISCONFIGURED', providerError: 'redirected' },
   // What answers for a flow that is not there; elsewhere something else than Langflow answers.
   { failure: 'not_json', operation: 'flow', reason: 'FLOW_NOT_FOUND', providerError: '' },
-  { failure: 'not_json', operation: 'run', reason: 'FLOW_NOT_FOUND', providerError: '' },
   { failure: 'not_json', reason: 'PROVIDER_UNAVAILABLE', providerError: 'not_json' },
   { status: 429, reason: 'PROVIDER_RATE_LIMITED', providerError: 'too_many_requests' },
+  // Who deactivated a user there has a reason.
+  {
+    access: 'none',
+    operation: 'account',
+    status: [400, 401],
+    reason: 'INTEGRATION_MISCONFIGURED',
+    providerError: 'login_refused',
+  },
   { access: 'admin', status: [401, 403], reason: 'INTEGRATION_MISCONFIGURED', providerError: 'admin_key_refused' },
   { operation: 'run', status: [500, 500], reason: 'FLOW_RUN_FAILED', providerError: 'flow_failed' },
   { status: [500, 599], reason: 'PROVIDER_UNAVAILABLE', providerError: 'server_error' },
   { operation: 'create', status: [400, 422], reason: 'FIELD_INVALID', providerError: '' },
-  // Somebody else's flow: 403 since 1.7, once the key is known to be good.
   { operation: 'flow', status: [401, 404], reason: 'FLOW_NOT_FOUND', providerError: '' },
-  { operation: 'run', status: [401, 404], reason: 'FLOW_NOT_FOUND', providerError: '' },
+  { operation: 'run', status: [401, 403], reason: 'FLOW_NOT_FOUND', providerError: '' },
+  // Any error of a component that speaks of what was not found; the flow itself was looked for before.
+  { operation: 'run', status: 404, says: 'flow identifier', reason: 'FLOW_NOT_FOUND', providerError: '' },
+  { operation: 'run', status: 404, reason: 'FLOW_RUN_FAILED', providerError: 'flow_failed' },
   { operation: 'run', status: [400, 422], reason: 'FIELD_INVALID', providerError: '' },
   { reason: 'PROVIDER_UNAVAILABLE', providerError: 'unexpected_answer' },
 ];
@@ -108,14 +123,16 @@ export function langflowFailure(error: unknown, { operation, integrationId, flow
   });
 }
 
-function fits(row: Row, { failure, access, status }: LangflowError, operation: LangflowOperation): boolean {
+function fits(row: Row, error: LangflowError, operation: LangflowOperation): boolean {
+  const { failure, access, status } = error;
   const [least, most] = Array.isArray(row.status) ? row.status : [row.status ?? 0, row.status ?? 599];
   return (
     (row.failure ?? failure) === failure &&
     (row.access ?? access) === access &&
     (row.operation ?? operation) === operation &&
     status >= least &&
-    status <= most
+    status <= most &&
+    (row.says === undefined || error.says(row.says))
   );
 }
 

@@ -15,8 +15,8 @@ export type LangflowCaller =
   | { nobody: true };
 
 export type LangflowUser = { id: string; username: string; active: boolean };
-/** `expiresAt` in ms since the epoch, of the token's own `exp`: Langflow says no expires_in. */
-export type LangflowTokens = { accessToken: string; refreshToken: string; expiresAt: number };
+/** Times in ms since the epoch; `expiresAt` is the token's own `exp`: Langflow says no expires_in. */
+export type LangflowTokens = { accessToken: string; refreshToken: string; obtainedAt: number; expiresAt: number };
 export type FlowRun = {
   inputValue: string;
   inputType: 'chat' | 'text' | 'any';
@@ -149,9 +149,7 @@ export class Langflow {
         ...{ signal, idleMs: IDLE_MS, maxBodyBytes: 64 * MEGABYTE },
       });
       if (answer.status < 300) return answer;
-      const told: Buffer[] = [];
-      for await (const chunk of answer.body) told.push(chunk);
-      throw refusal(answer.status, new Headers(), Buffer.concat(told).toString(), 'user');
+      throw refusal(answer.status, answer.headers['retry-after'], await beginningOf(answer.body), 'user');
     } catch (error) {
       throw unreachable(error, 'user');
     }
@@ -160,21 +158,23 @@ export class Langflow {
   /** `/health` answers as soon as it listens; `/health_check`, where it is there, looks at the database. */
   async health(timeoutMs: number): Promise<LangflowHealth> {
     const nobody = { nobody: true as const };
-    const version = this.#call('/api/v1/version', nobody, { timeoutMs }).then(
+    const limit = { signal: AbortSignal.timeout(timeoutMs), timeoutMs };
+    const version = this.#call('/api/v1/version', nobody, limit).then(
       (answer) => text(answer, '/version'),
       () => '',
     );
-    const working = await this.#call('/health_check', nobody, { timeoutMs }).then(
+    const working = await this.#call('/health_check', nobody, limit).then(
       () => true,
       async (error) => {
         if (!(error instanceof LangflowError) || error.failure === 'unreachable') throw error;
         // 500 says which part is not well.
         if (error.status >= 500) return false;
-        await this.#call('/health', nobody, { timeoutMs });
+        await this.#call('/health', nobody, limit);
         return true;
       },
     );
-    return { working, version: /^[\w.+-]{1,40}$/.test(await version) ? await version : '' };
+    const said = await version;
+    return { working, version: /^[\w.+-]{1,40}$/.test(said) ? said : '' };
   }
 
   async #call(path: string, caller: LangflowCaller, request: Request = {}): Promise<unknown> {
@@ -183,7 +183,7 @@ export class Langflow {
       const headers = { accept: 'application/json', ...request.headers, ...proofOf(caller) };
       const response = await this.#door.fetch(`${this.#baseUrl}${path}`, { ...request, headers });
       const body = await response.text();
-      if (!response.ok) throw refusal(response.status, response.headers, body, access);
+      if (!response.ok) throw refusal(response.status, response.headers.get('retry-after'), body, access);
       return parsed(response, body, access);
     } catch (error) {
       throw unreachable(error, access);
@@ -205,9 +205,24 @@ function parsed(response: Response, body: string, access: LangflowAccess): unkno
   }
 }
 
-function refusal(status: number, headers: Headers, body: string, access: LangflowAccess): LangflowError {
+/** Of an answer that says no: no more than its words. */
+async function beginningOf(body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of body) {
+    chunks.push(chunk);
+    if (chunks.reduce((bytes, { length }) => bytes + length, 0) > MEGABYTE) break;
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+function refusal(
+  status: number,
+  retryAfter: string | null | undefined,
+  body: string,
+  access: LangflowAccess,
+): LangflowError {
   if (status >= 300 && status < 400) return new LangflowError('redirected', access, { status });
-  const retryAfterS = Number(headers.get('retry-after') || Number.NaN);
+  const retryAfterS = Number(retryAfter || Number.NaN);
   return new LangflowError('refused', access, {
     ...{ status, ...told(body) },
     retryAfterMs: Number.isFinite(retryAfterS) ? Math.min(Math.max(retryAfterS, 0), 3_600) * 1000 : undefined,
@@ -287,7 +302,7 @@ function tokensOf(answer: unknown): LangflowTokens {
   return {
     accessToken,
     refreshToken: typeof refreshToken === 'string' ? refreshToken : '',
-    expiresAt: expiryOf(accessToken),
+    ...{ obtainedAt: Date.now(), expiresAt: expiryOf(accessToken) },
   };
 }
 

@@ -6,92 +6,107 @@ import type { Sealer } from '../../crypto/keyring.ts';
 import type { Em } from '../../db/transaction.ts';
 import { Connection } from '../../model/connection.ts';
 import type { ProviderAccount } from '../../model/provider-account.ts';
-import type { AccountState, ProviderBehaviour, ProviderInstance } from '../../providers/behaviour.ts';
+import type { ProviderBehaviour, ProviderInstance } from '../../providers/behaviour.ts';
 import { subjectOf } from '../access/find-user.ts';
 import { systemCall } from '../access/principal.ts';
 import { audit } from '../audit/audit.ts';
 import type { App, Call } from '../call.ts';
 import { announce, read } from '../change.ts';
 import { addConnection, type NewConnection } from '../connections/create-connection.ts';
+import { loadCredential } from '../connections/load-credential.ts';
 import { storeCredential } from '../connections/store-credential.ts';
 import { event } from '../events/event.ts';
 import { type HeldAccount, holdAccount } from './hold-account.ts';
 
-type Completion = { behaviour: ProviderBehaviour; instance: ProviderInstance; suspect: boolean };
+/**
+ * - `use`: as it is, if it can be used at all.
+ * - `suspect`: its key was refused, and is looked at.
+ * - `renew`: also where its connection was revoked.
+ */
+export type Occasion = 'use' | 'suspect' | 'renew';
+type Completion = { behaviour: ProviderBehaviour; instance: ProviderInstance; occasion: Occasion };
 
 /** For how long a key that was seen to work is believed to. */
 const BELIEVED_MS = 60_000;
 
 /** Whether an account can be used as it is, and was seen to work a moment ago. */
 export async function isComplete(call: Call, account: ProviderAccount): Promise<boolean> {
-  const { verifyTime, status, connectionId } = account;
-  if (status !== 'ACTIVE' || !account.reported || !connectionId || !verifyTime) return false;
+  const { verifyTime, status, connectionId, userService } = account;
+  if (status !== 'ACTIVE' || userService === 'STALE' || !connectionId || !verifyTime) return false;
   if (call.app.clock.now() - verifyTime.getTime() > BELIEVED_MS) return false;
   return read(call, async (em) => (await connectionOf(em, account))?.status === 'ACTIVE');
 }
 
 /** Makes, finishes or mends an account, each step saved before the next one. Fails as `ensureAccount` does. */
 export function completeAccount(call: Call, id: string, completion: Completion): Promise<ProviderAccount> {
-  const { tenantId } = call.principal;
-  return holdAccount(call.app, tenantId, id, async (held) => {
+  return holdAccount(call, id, async (held) => {
     // What another one did while we waited is not done again.
-    if (!completion.suspect && (await isComplete(call, held.account))) return held.account;
-    const account = await provisioned(call, held, completion);
-    return report(call, held, account);
+    if (completion.occasion !== 'suspect' && (await isComplete(call, held.account))) return held.account;
+    return tellUserService(call, held, await provisioned(call, held, completion));
   });
 }
 
-async function provisioned(call: Call, held: HeldAccount, { behaviour, instance }: Completion) {
-  const connection = await read(call, (em) => connectionOf(em, held.account));
-  const revoked = connection !== null && connection.status !== 'ACTIVE';
-  const before = held.state.apiKey;
-  if (before && (revoked || (await isDead(behaviour, instance, held.state)))) await held.save({ apiKey: '' });
+async function provisioned(call: Call, held: HeldAccount, { behaviour, instance, occasion }: Completion) {
+  const { account, state, save } = held;
+  const connection = await read(call, (em) => connectionOf(em, account));
+  const made = account.status === 'ACTIVE';
+  const revoked = made && connection?.status === 'REVOKED';
+  // Whoever revoked it meant it: the next use does not undo that.
+  if (revoked && occasion !== 'renew') return account;
+  const works = await checked(held, behaviour, instance, made && occasion !== 'suspect');
+  if (!works) return account;
+  if (!works.tokens) await save({ tokens: null });
+  const newKey = revoked || (made && !connection) || !works.key;
+  await behaviour.accounts!.provision(instance, state, save, { newKey });
+  return stored(call, held, behaviour, instance);
+}
+
+/** Null: that cannot be found out now, and the account is used as it is. */
+async function checked(
+  { state }: HeldAccount,
+  behaviour: ProviderBehaviour,
+  instance: ProviderInstance,
+  mayGoOn: boolean,
+): Promise<{ key: boolean; tokens: boolean } | null> {
+  if (!state.apiKey || !behaviour.checkKey) return { key: true, tokens: true };
   try {
-    await behaviour.accounts!.provision(instance, held.state, held.save);
+    return await behaviour.checkKey(instance, state);
   } catch (error) {
-    // An account that is there is of use while its provider is away.
-    if (held.account.status === 'ACTIVE' && held.state.apiKey && isUnavailable(error)) return held.account;
+    const foreseen =
+      error instanceof LatchkeyError && (isPassing(error.reason) || error.reason === 'INTEGRATION_MISCONFIGURED');
+    if (mayGoOn && foreseen) return null;
     throw error;
   }
-  return stored(call, held, { behaviour, instance, keyIsNew: held.state.apiKey !== before || !connection });
 }
-
-/** Where it cannot be found out, a key is taken to work. */
-async function isDead(behaviour: ProviderBehaviour, instance: ProviderInstance, state: AccountState): Promise<boolean> {
-  try {
-    return behaviour.checkKey !== undefined && !(await behaviour.checkKey(instance, state));
-  } catch (error) {
-    if (isUnavailable(error)) return false;
-    throw error;
-  }
-}
-
-function isUnavailable(error: unknown): boolean {
-  return error instanceof LatchkeyError && isPassing(error.reason);
-}
-
-type Storing = { behaviour: ProviderBehaviour; instance: ProviderInstance; keyIsNew: boolean };
 
 /** The account is ready, and with it its connection, in one transaction. */
-async function stored(call: Call, held: HeldAccount, { behaviour, instance, keyIsNew }: Storing) {
+async function stored(
+  call: Call,
+  { state, change }: HeldAccount,
+  behaviour: ProviderBehaviour,
+  instance: ProviderInstance,
+) {
   const { app, principal } = call;
   const { tenantId } = principal;
   const seal = await app.keyring.sealer(tenantId);
   const now = new Date(app.clock.now());
-  return held.change(async (em, account) => {
+  return change(async (em, account) => {
     const isFirst = account.status !== 'ACTIVE';
-    if (keyIsNew) {
-      const credential = keyCredential(behaviour.accounts!.keyHeader, held.state.apiKey);
+    const handedOut = await loadCredential(app, tenantId, account.connectionId ?? '');
+    // An attempt that was interrupted can have left the connection the key before.
+    const isNew = handedOut?.status !== 'ACTIVE' || handedOut.secrets.key !== state.apiKey;
+    if (isNew) {
+      const credential = keyCredential(behaviour.accounts!.keyHeader, state.apiKey);
       const connection = await connectionOf(em, account);
-      if (connection) await replaceKey(em, call, seal, connection, credential);
+      if (connection) await replaceKey(em, call, seal, connection, account, credential);
       else account.connectionId = await connect(em, app, seal, account, instance, credential);
-      account.reported = app.userService === null || account.ownerUserId === null;
+      if (account.userService === 'TOLD') account.userService = 'STALE';
     }
     account.status = 'ACTIVE';
     account.verifyTime = now;
     account.updateTime = now;
     announce(em, { kind: 'account', tenantId, id: account.id });
-    if (!isFirst && !keyIsNew) return account;
+    if (!isFirst && !isNew) return account;
     const resource = { type: 'account', id: account.id };
     audit(em, call, isFirst ? 'account_provisioned' : 'account_key_replaced', resource, { after: account.summary() });
     const type = isFirst ? 'account.provisioned' : 'account.key_replaced';
@@ -112,8 +127,11 @@ async function replaceKey(
   call: Call,
   seal: Sealer,
   connection: Connection,
+  { remoteId }: ProviderAccount,
   credential: NewConnection['credential'],
 ): Promise<void> {
+  connection.kind = 'api_key';
+  connection.providerAccountId = remoteId;
   connection.granted([]);
   connection.changed(new Date(call.app.clock.now()));
   await storeCredential(em, call, seal, connection, credential);
@@ -136,6 +154,7 @@ async function connect(
   const of = { id, ownerUserId: account.ownerUserId, provider };
   const { id: accountId, remoteId } = account;
   const connection = await addConnection(em, systemCall(app, account.tenantId), seal, of, {
+    // A second one of an account whose first was deleted comes under the same name.
     ...{ name: `${provider} ${accountId}`, displayName: account.username, projectId: null, provider, credential },
     ...{ ownerUserId: account.ownerUserId, baseUrl, integrationId, enabled: true, isDefault: false },
     ...{ defaultHeaders: {}, timeoutMs: 60_000, retries: 2, backoffMs: 250, labels: {}, metadata: {}, config: {} },
@@ -145,20 +164,19 @@ async function connect(
   return connection.id;
 }
 
-/** The user-service is told of what it does not know. */
-async function report(call: Call, held: HeldAccount, account: ProviderAccount): Promise<ProviderAccount> {
+async function tellUserService(call: Call, { state, change }: HeldAccount, account: ProviderAccount) {
   const { userService } = call.app;
-  const { ownerUserId, reported } = account;
-  if (reported || !userService || !ownerUserId) return account;
-  const { username, password, apiKey, remoteId: langflowUserId } = held.state;
-  await userService.keep(await subjectOf(call.app, account.tenantId, ownerUserId), {
+  const { ownerUserId, tenantId } = account;
+  if (account.userService !== 'STALE' || !userService || !ownerUserId) return account;
+  const { username, password, apiKey, remoteId: langflowUserId } = state;
+  await userService.keep(await subjectOf(call.app, tenantId, ownerUserId), {
     username,
     password,
     apiKey,
     langflowUserId,
   });
-  return held.change(async (_, mine) => {
-    mine.reported = true;
+  return change(async (_, mine) => {
+    mine.userService = 'TOLD';
     return mine;
   });
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { fieldInvalid, LatchkeyError } from '../../base/error.ts';
 import { newId } from '../../base/id.ts';
+import { hot } from '../../db/hot.ts';
 import { enqueue } from '../../db/jobs.ts';
 import type { ProviderAccount } from '../../model/provider-account.ts';
 import type { AccountState, ProviderBehaviour, ProviderInstance } from '../../providers/behaviour.ts';
@@ -13,8 +14,10 @@ import { event } from '../events/event.ts';
 import { findProvider } from '../integrations/find-provider.ts';
 import { behaviourAt, instanceFor } from '../integrations/provider-instance.ts';
 import { sealState } from './account-state.ts';
-import { completeAccount, isComplete } from './complete-account.ts';
+import { completeAccount, isComplete, type Occasion } from './complete-account.ts';
 import { accountOf } from './find-account.ts';
+import { accountBusy } from './hold-account.ts';
+import { removeAccount } from './remove-account.ts';
 
 export type UsableAccount = { account: ProviderAccount; instance: ProviderInstance };
 
@@ -22,19 +25,38 @@ export type UsableAccount = { account: ProviderAccount; instance: ProviderInstan
 const FINISHED_BY_JOB_MS = 20_000;
 
 /**
- * The caller's account at a provider, ready to use: made, finished or mended as need be. `suspect`: its key was refused, and is looked at.
- * Fails with PROVIDER_NOT_FOUND, FIELD_INVALID, PERMISSION_MISSING, INTEGRATION_MISCONFIGURED, INTEGRATION_DISABLED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED,
- * USER_SERVICE_UNAVAILABLE, ADDRESS_FORBIDDEN.
+ * The caller's account at a provider, ready to use: made, finished or mended as need be.
+ * Fails with PROVIDER_NOT_FOUND, FIELD_INVALID, PERMISSION_MISSING, INTEGRATION_MISCONFIGURED, INTEGRATION_DISABLED, PROVIDER_UNAVAILABLE,
+ * PROVIDER_RATE_LIMITED, USER_SERVICE_UNAVAILABLE, ADDRESS_FORBIDDEN.
  */
-export async function ensureAccount(call: Call, provider: string, { suspect = false } = {}): Promise<UsableAccount> {
-  const { app, principal } = call;
+export async function ensureAccount(call: Call, provider: string, occasion: Occasion): Promise<UsableAccount> {
   const behaviour = await behaviourWithAccounts(call, provider);
-  const instance = await instanceFor(app, principal.tenantId, provider);
-  const known = (await read(call, (em) => accountOf(em, call, instance))) ?? (await begin(call, instance));
-  if (!suspect && (await isComplete(call, known))) return { account: known, instance };
-  // It goes on when the caller leaves, and the process does not end in the middle of a step.
-  const account = await app.refreshes.hold(() => completeAccount(call, known.id, { behaviour, instance, suspect }));
-  return { account, instance };
+  const instance = await instanceFor(call.app, call.principal.tenantId, provider);
+  refuseProjectKey(call);
+  try {
+    return { instance, account: await ensure(call, behaviour, instance, occasion) };
+  } catch (error) {
+    if (!(error instanceof LatchkeyError) || error.reason !== 'ACCOUNT_NOT_FOUND') throw error;
+    // Deleted by somebody in the middle of it.
+    return { instance, account: await ensure(call, behaviour, instance, occasion) };
+  }
+}
+
+async function ensure(call: Call, behaviour: ProviderBehaviour, instance: ProviderInstance, occasion: Occasion) {
+  let known = await read(call, (em) => accountOf(em, call, instance));
+  if (known?.status === 'DELETING') {
+    await removeAccount(call, known.id, instance);
+    known = null;
+  }
+  known ??= await begin(call, behaviour, instance);
+  if (occasion !== 'suspect' && (await isComplete(call, known))) return known;
+  return completeAccount(call, known.id, { behaviour, instance, occasion });
+}
+
+/** An account of the whole tenant holds what belongs to all of its projects. */
+function refuseProjectKey({ principal }: Call): void {
+  if (principal.userId !== null || principal.projectIds === null) return;
+  throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'connection:create' } });
 }
 
 async function behaviourWithAccounts(call: Call, provider: string): Promise<ProviderBehaviour> {
@@ -45,31 +67,26 @@ async function behaviourWithAccounts(call: Call, provider: string): Promise<Prov
 }
 
 /** Writes down name and password before anything is sent. An account that the user-service knows is taken over. */
-async function begin(call: Call, instance: ProviderInstance): Promise<ProviderAccount> {
+async function begin(call: Call, behaviour: ProviderBehaviour, instance: ProviderInstance): Promise<ProviderAccount> {
   refuseUnlessMayCreate(call);
   const { app, principal } = call;
   const { tenantId, userId } = principal;
   const id = newId('acct', app.clock.now());
-  const known = await fromUserService(call, userId);
+  const { userService, known } = await fromUserService(call, behaviour, instance);
   const state = known ?? freshState(id);
   const seal = await app.keyring.sealer(tenantId);
   return change(call, async (em) => {
     const now = new Date(app.clock.now());
     const [inserted] = await em.execute<{ id: string }[]>(
-      `insert into latchkey.provider_account (tenant_id, id, provider, base_url, owner_user_id, integration_id, status, username, remote_id, sealed, generation, lease_epoch, reported, create_time, update_time)
-       values (?, ?, ?, ?, ?, ?, 'PROVISIONING', ?, ?, ?, 1, 0, false, ?, ?) on conflict do nothing returning id`,
+      `insert into latchkey.provider_account (tenant_id, id, provider, base_url, owner_user_id, integration_id, status, username, remote_id, sealed, generation, lease_epoch, user_service, create_time, update_time)
+       values (?, ?, ?, ?, ?, ?, 'PROVISIONING', ?, ?, ?, 1, 0, ?, ?, ?) on conflict do nothing returning id`,
       [
         ...[tenantId, id, instance.provider, instance.baseUrl, userId, instance.integrationId],
-        ...[state.username, state.remoteId, sealState(seal, tenantId, id, 1, state), now, now],
+        ...[state.username, state.remoteId, sealState(seal, tenantId, id, 1, state), userService, now, now],
       ],
     );
     const account = await accountOf(em, call, instance);
-    // Deleted by somebody in between.
-    if (!account)
-      throw new LatchkeyError('PROVIDER_UNAVAILABLE', {
-        retryAfterMs: 1_000,
-        metadata: { provider_error: 'account_busy' },
-      });
+    if (!account) throw accountBusy();
     if (!inserted) return account;
     const runAt = new Date(now.getTime() + FINISHED_BY_JOB_MS);
     await enqueue(em, 'finish_account', { tenantId, id }, { runAt });
@@ -88,12 +105,22 @@ function freshState(id: string): AccountState {
   };
 }
 
-async function fromUserService(call: Call, userId: string | null): Promise<AccountState | null> {
-  const { app, principal } = call;
-  const { userService } = app;
-  if (!userService || !userId) return null;
-  const found = await userService.find(await subjectOf(app, principal.tenantId, userId));
-  if (!found) return null;
-  const { username, password, apiKey, langflowUserId: remoteId } = found;
-  return { username, password, apiKey, remoteId, active: apiKey !== '', tokens: null };
+type FromUserService = { userService: ProviderAccount['userService']; known: AccountState | null };
+
+/** It knows accounts at the operator's own instance, by user alone: what another tenant has is left to it. */
+async function fromUserService(
+  { app, principal }: Call,
+  behaviour: ProviderBehaviour,
+  instance: ProviderInstance,
+): Promise<FromUserService> {
+  const { tenantId, userId } = principal;
+  const { provider, baseUrl, integrationId } = instance;
+  if (!app.userService || !userId || integrationId !== null) return { userService: 'NONE', known: null };
+  const record = await app.userService.find(await subjectOf(app, tenantId, userId));
+  if (!record) return { userService: 'STALE', known: null };
+  const known = await behaviour.accounts!.takeOver(instance, record);
+  const remoteId = known?.remoteId ?? record.langflowUserId;
+  const values = [tenantId, provider, baseUrl, remoteId];
+  const [row] = await hot<{ anothers: boolean }>(app.pool, 'accountIsAnothers', values);
+  return row!.anothers ? { userService: 'NONE', known: null } : { userService: 'STALE', known };
 }

@@ -3,7 +3,7 @@ import { LatchkeyError } from '../../base/error.ts';
 import type { Em } from '../../db/transaction.ts';
 import { ProviderAccount } from '../../model/provider-account.ts';
 import type { AccountState, SaveAccount } from '../../providers/behaviour.ts';
-import type { App } from '../call.ts';
+import type { App, Call } from '../call.ts';
 import { announce, changeIn } from '../change.ts';
 import { openState, sealState } from './account-state.ts';
 import { accountNotFound } from './find-account.ts';
@@ -12,7 +12,6 @@ import { accountNotFound } from './find-account.ts';
 const LEASE_MS = 15_000;
 const RENEW_MS = 5_000;
 const LOOK_MS = 250;
-const LONGEST_WAIT_MS = 60_000;
 
 /** An account that nobody else works on meanwhile. */
 export type HeldAccount = {
@@ -25,16 +24,27 @@ export type HeldAccount = {
 };
 
 /**
- * Works on an account while nobody else does, on whatever replica. Waits for who is at it, without a connection of the database.
- * Fails with ACCOUNT_NOT_FOUND, or PROVIDER_UNAVAILABLE where others are at it for a minute, or have taken over because this process stood still.
+ * Works on an account while nobody else does, on whatever replica. Waits for who is at it as long as its own caller does, without a connection of the
+ * database; the work itself goes on when the caller leaves, and the process does not end in the middle of it.
+ * Fails with ACCOUNT_NOT_FOUND, or PROVIDER_UNAVAILABLE where others stay at it, or have taken over because this process stood still.
  */
 export async function holdAccount<T>(
-  app: App,
-  tenantId: string,
+  { app, principal, signal }: Pick<Call, 'app' | 'principal' | 'signal'>,
   id: string,
   work: (held: HeldAccount) => Promise<T>,
 ): Promise<T> {
-  const epoch = await take(app, tenantId, id);
+  const { tenantId } = principal;
+  const epoch = await take(app, tenantId, id, signal);
+  return app.refreshes.hold(() => keeping(app, tenantId, id, epoch, work));
+}
+
+async function keeping<T>(
+  app: App,
+  tenantId: string,
+  id: string,
+  epoch: number,
+  work: (held: HeldAccount) => Promise<T>,
+): Promise<T> {
   const renewing = setInterval(() => {
     void renew(app, tenantId, id, epoch).catch((error: unknown) =>
       app.log.warn({ err: error, accountId: id }, 'the lease of an account was not renewed'),
@@ -48,9 +58,7 @@ export async function holdAccount<T>(
   }
 }
 
-async function take(app: App, tenantId: string, id: string): Promise<number> {
-  const { signal } = new AbortController();
-  const since = performance.now();
+async function take(app: App, tenantId: string, id: string, signal: AbortSignal): Promise<number> {
   for (;;) {
     const waiting = app.changes.wait({ kind: 'account', tenantId, id }, LOOK_MS * (0.5 + Math.random()), signal);
     const taken = await changeIn(app, tenantId, async (em) => {
@@ -63,7 +71,7 @@ async function take(app: App, tenantId: string, id: string): Promise<number> {
       return row?.lease_epoch;
     });
     if (taken !== undefined) return taken;
-    if (performance.now() - since > LONGEST_WAIT_MS) throw busy();
+    if (signal.aborted) throw accountBusy();
     await waiting;
   }
 }
@@ -102,7 +110,7 @@ async function held(app: App, tenantId: string, id: string, epoch: number): Prom
         { tenantId, id, leaseEpoch: epoch },
         { lockMode: LockMode.PESSIMISTIC_WRITE },
       );
-      if (!mine) throw busy();
+      if (!mine) throw accountBusy();
       return work(em, mine);
     });
   return {
@@ -121,7 +129,8 @@ async function held(app: App, tenantId: string, id: string, epoch: number): Prom
   };
 }
 
-function busy(): LatchkeyError {
+/** Somebody else is at it, and asking again will do. */
+export function accountBusy(): LatchkeyError {
   return new LatchkeyError('PROVIDER_UNAVAILABLE', {
     retryAfterMs: 1_000,
     metadata: { provider_error: 'account_busy' },

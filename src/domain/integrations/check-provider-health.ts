@@ -15,6 +15,7 @@ export type ProviderHealth = {
 };
 
 const CHECK_MS = 3_000;
+const MINUTE_MS = 60_000;
 /** With fewer calls than this nothing is said to be down. */
 const FEW = 3;
 
@@ -47,15 +48,17 @@ async function healthOf(call: Call, provider: KnownProvider): Promise<ProviderHe
 /** It is not asked: no request says whether OAuth works but one that somebody needs. */
 async function heardOf(call: Call, { definition: { name }, custom }: KnownProvider): Promise<ProviderHealth> {
   const recent = custom ? null : call.app.providerHealth.recent(name);
-  const checkTime = recent && new Date(recent.time);
+  // To the minute: when others call is not for everybody to know.
+  const checkTime = recent && new Date(Math.floor(recent.time / MINUTE_MS) * MINUTE_MS);
   const health = { provider: name, latencyMs: null, version: '', message: '', checkTime };
   if (await circuitOpen(call, name))
     return { ...health, status: 'DOWN', message: 'Its token endpoint fails and is left alone for a while.' };
   if (!recent) return { ...health, status: 'UNKNOWN' };
   const { calls, failures } = recent;
   if (failures === 0) return { ...health, status: 'SERVING' };
-  const message = `${failures} of ${calls} calls within the last minutes failed.`;
-  return { ...health, status: failures === calls && calls >= FEW ? 'DOWN' : 'DEGRADED', message };
+  if (failures === calls && calls >= FEW)
+    return { ...health, status: 'DOWN', message: 'No call of late was answered.' };
+  return { ...health, status: 'DEGRADED', message: 'Not all calls of late were answered.' };
 }
 
 function circuitOpen(call: Call, provider: string): Promise<boolean> {
@@ -64,7 +67,7 @@ function circuitOpen(call: Call, provider: string): Promise<boolean> {
   return read(call, async (em) => {
     const rows = await em.execute(
       `select from latchkey.circuit b join latchkey.integration i on i.tenant_id = b.tenant_id and i.id = b.integration_id
-        where b.tenant_id = ? and i.provider = ? and b.failures >= 5 limit 1`,
+        where b.tenant_id = ? and i.provider = ? and b.failures >= 5 and b.open_until > clock_timestamp() limit 1`,
       [tenantId, provider],
     );
     return rows.length > 0;

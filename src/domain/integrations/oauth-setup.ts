@@ -32,7 +32,9 @@ export async function loadOAuthSetup(
   if (!integration.clientId) throw misconfigured(integration.id, 'client_id_missing');
   const parameters = settingsOf(integration, provider);
   const clientSecrets = await openClientSecrets(app, secrets);
-  const fetch = provider.custom ? app.egress.fetch : noting(app, provider.definition.name);
+  // What a tenant's own settings lead to says nothing of the provider.
+  const itself = !provider.custom && (provider.definition.parameters ?? []).length === 0;
+  const fetch = itself ? noting(app, provider.definition.name) : app.egress.fetch;
   const client: OAuthClient = {
     ...{ definition: filledInOAuth(oauth, parameters), clientId: integration.clientId, clientSecrets },
     fetch,
@@ -45,7 +47,7 @@ function noting({ egress, providerHealth }: App, provider: string): Egress['fetc
   return async (url, init) => {
     try {
       const response = await egress.fetch(url, init);
-      providerHealth.note(provider, response.status < 500 && response.status !== 429);
+      providerHealth.note(provider, response.status < 500);
       return response;
     } catch (error) {
       if (error instanceof EgressError && error.kind !== 'aborted') providerHealth.note(provider, false);
@@ -70,8 +72,8 @@ export async function loadOAuthSetupOf(app: App, tenantId: string, integrationId
   return (await app.caches.oauthSetups.get(`${tenantId} ${integrationId}`, load))!;
 }
 
-export function misconfigured(integrationId: string, providerError: string): LatchkeyError {
+export function misconfigured(integrationId: string | null, providerError: string): LatchkeyError {
   return new LatchkeyError('INTEGRATION_MISCONFIGURED', {
-    metadata: { integration_id: integrationId, provider_error: providerError },
+    metadata: { ...(integrationId ? { integration_id: integrationId } : {}), provider_error: providerError },
   });
 }

@@ -24,7 +24,7 @@ export function behaviourAt({ definition, custom }: KnownProvider): ProviderBeha
 export async function instanceFor(app: App, tenantId: string, provider: string): Promise<ProviderInstance> {
   const { place, adminKey, integration } = await lookUp(app, tenantId, provider);
   if (integration) refuseDisabled(integration);
-  if (!place) throw misconfigured(integration?.id ?? '', integration ? 'base_url_missing' : 'no_instance');
+  if (!place) throw misconfigured(integration?.id ?? null, integration ? 'base_url_missing' : 'no_instance');
   if (!adminKey) throw misconfigured(integration!.id, 'admin_key_missing');
   return { ...place, adminKey };
 }
@@ -37,13 +37,19 @@ export async function placeFor(app: App, tenantId: string, provider: string): Pr
 type Found = { place: ProviderPlace | null; adminKey: SecretText | null; integration: Integration | null };
 
 async function lookUp(app: App, tenantId: string, provider: string): Promise<Found> {
-  const own = tenantId ? await integrationOf(app, tenantId, provider) : null;
+  const own = tenantId && app.tenantInstances.has(provider) ? await integrationOf(app, tenantId, provider) : null;
   if (!own) return operators(app, provider);
   const { integration, secrets } = own;
-  const baseUrl = (integration.settings.base_url ?? '').replace(/\/+$/, '');
+  const baseUrl = spelled(integration.settings.base_url ?? '');
   const place = baseUrl ? placeAt(app, { provider, baseUrl, integrationId: integration.id, door: app.egress }) : null;
   const [adminKey = null] = await openClientSecrets(app, secrets.slice(0, 1));
   return { place, adminKey, integration };
+}
+
+/** The same place, spelled in another way, is the same. */
+function spelled(baseUrl: string): string {
+  const url = URL.parse(baseUrl);
+  return url ? `${url.origin}${url.pathname}`.replace(/\/+$/, '') : '';
 }
 
 function integrationOf(app: App, tenantId: string, provider: string) {

@@ -3,7 +3,11 @@ import { LangflowError, langflowFailure } from '../../clients/langflow/langflow-
 import { EgressError } from '../../egress/egress-error.ts';
 import type { Call } from '../call.ts';
 import { type FlowOutcome, type Invocation, inSession, outcomeOf } from './run-flow.ts';
+import { refuseForeignFlow, takeRun } from './runnable-flow.ts';
 import { withKey } from './with-key.ts';
+
+/** Of a whole run; between two parts of it 5 minutes may go by. */
+const LONGEST_MS = 3_600_000;
 
 export type RunEvent = Exclude<FlowEvent, { kind: 'end' }> | { kind: 'end'; outcome: FlowOutcome };
 
@@ -12,9 +16,13 @@ export async function* streamFlowRun(call: Call, invocation: Invocation): AsyncI
   const { flowId, ...run } = inSession(invocation);
   const context = { operation: 'run', flowId } as const;
   const leaving = new AbortController();
-  const signal = AbortSignal.any([call.signal, leaving.signal]);
+  const signal = AbortSignal.any([call.signal, leaving.signal, AbortSignal.timeout(LONGEST_MS)]);
+  const slot = takeRun(call);
   try {
-    const { body } = await withKey(call, context, ({ langflow, key }) => langflow.streamRun(key, flowId, run, signal));
+    const { body } = await withKey(call, context, async (access) => {
+      await refuseForeignFlow(call, access, flowId);
+      return access.langflow.streamRun(access.key, flowId, run, signal);
+    });
     for await (const event of flowEvents(body))
       yield event.kind === 'end' ? { kind: 'end', outcome: outcomeOf(event.answer, run.sessionId) } : event;
   } catch (error) {
@@ -24,5 +32,6 @@ export async function* streamFlowRun(call: Call, invocation: Invocation): AsyncI
     );
   } finally {
     leaving.abort();
+    slot.done();
   }
 }

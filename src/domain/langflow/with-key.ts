@@ -1,22 +1,41 @@
 import type { Langflow } from '../../clients/langflow/langflow.ts';
-import { type LangflowContext, LangflowError, langflowFailure } from '../../clients/langflow/langflow-error.ts';
+import { isRefused, type LangflowContext, langflowFailure } from '../../clients/langflow/langflow-error.ts';
 import { langflowAt } from '../../providers/langflow/behaviour.ts';
+import { openState } from '../accounts/account-state.ts';
 import { usableConnection } from '../accounts/account-tokens.ts';
+import type { Occasion } from '../accounts/complete-account.ts';
 import { ensureAccount } from '../accounts/ensure-account.ts';
 import type { Call } from '../call.ts';
 
 export const LANGFLOW = 'langflow';
 
 /** Where and with what the caller's account is used. */
-export type LangflowKey = { langflow: Langflow; key: string; integrationId: string | null; userId: string };
+export type LangflowKey = {
+  langflow: Langflow;
+  key: string;
+  accountId: string;
+  /** At Langflow. */
+  userId: string;
+  baseUrl: string;
+  integrationId: string | null;
+};
 
-/** The key of the caller's account, which is made where there is none. `suspect`: it was refused. Fails as `ensureAccount` does, and with CONNECTION_DISABLED. */
-export async function keyOf(call: Call, { suspect = false } = {}): Promise<LangflowKey> {
-  const { account, instance } = await ensureAccount(call, LANGFLOW, { suspect });
-  const { tenantId, connectionId, secrets } = await usableConnection(call.app, account);
+/** The key of the caller's account, which is made where there is none. Fails as `ensureAccount` does, and with CONNECTION_DISABLED, REAUTHORIZATION_REQUIRED. */
+export async function keyOf(call: Call, occasion: Occasion = 'use'): Promise<LangflowKey> {
+  const { account, instance } = await ensureAccount(call, LANGFLOW, occasion);
+  const { tenantId, connectionId } = await usableConnection(call.app, account);
   call.app.readAudit.used(tenantId, connectionId);
-  const { integrationId } = instance;
-  return { langflow: langflowAt(instance), key: secrets.key!, integrationId, userId: account.remoteId };
+  // The connection's own credential is its owner's to change.
+  const { apiKey: key } = await openState(call.app, account);
+  const { integrationId, baseUrl } = instance;
+  return {
+    langflow: langflowAt(instance),
+    key,
+    accountId: account.id,
+    userId: account.remoteId,
+    baseUrl,
+    integrationId,
+  };
 }
 
 /**
@@ -33,13 +52,9 @@ export async function withKey<T>(
   try {
     return await work(access);
   } catch (error) {
-    if (!isKeyRefused(error)) throw failed(error);
-    const mended = await keyOf(call, { suspect: true });
+    if (!isRefused(error)) throw failed(error);
+    const mended = await keyOf(call, 'suspect');
     if (mended.key === access.key) throw failed(error);
     return work(mended).catch((second: unknown) => Promise.reject(failed(second)));
   }
-}
-
-function isKeyRefused(error: unknown): boolean {
-  return error instanceof LangflowError && error.access === 'user' && (error.status === 401 || error.status === 403);
 }

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { LatchkeyError } from '../../base/error.ts';
-import { Langflow, type LangflowTokens } from '../../clients/langflow/langflow.ts';
-import { LangflowError, langflowFailure } from '../../clients/langflow/langflow-error.ts';
+import { Langflow, type LangflowCaller, type LangflowTokens } from '../../clients/langflow/langflow.ts';
+import { isRefused, LangflowError, langflowFailure } from '../../clients/langflow/langflow-error.ts';
 import { isAbsent, LOOKS_MS, settled } from '../../clients/langflow/settled.ts';
 import type { AccountState, HealthReport, ProviderBehaviour, ProviderInstance, SaveAccount } from '../behaviour.ts';
 
@@ -12,7 +12,9 @@ import type { AccountState, HealthReport, ProviderBehaviour, ProviderInstance, S
 export const langflowBehaviour: ProviderBehaviour = {
   accounts: {
     keyHeader: 'x-api-key',
-    provision: (instance, state, save) => translated(instance, () => provision(stepsOf(instance, state, save))),
+    provision: (instance, state, save, { newKey }) =>
+      translated(instance, () => provision(stepsOf(instance, state, save), newKey)),
+    takeOver: (instance, known) => translated(instance, () => takeOver(instance, known)),
     remove: (instance, state) => translated(instance, () => remove(instance, state)),
   },
   renewTokens: (instance, state, save) => translated(instance, () => renewTokens(stepsOf(instance, state, save))),
@@ -46,7 +48,7 @@ async function translated<T>({ integrationId }: ProviderInstance, work: () => Pr
   }
 }
 
-async function provision(steps: Steps): Promise<void> {
+async function provision(steps: Steps, newKey: boolean): Promise<void> {
   const { state, save, langflow } = steps;
   try {
     await makeUser(steps);
@@ -56,17 +58,32 @@ async function provision(steps: Steps): Promise<void> {
     await save({ remoteId: '', active: false, apiKey: '', tokens: null });
     await makeUser(steps);
   }
-  if (state.apiKey) return;
+  if (state.apiKey && !newKey) return;
   const tokens = await logInOrMend(steps);
   await save({ tokens });
-  // What an interrupted attempt left is nobody's.
-  for (const id of await settled(() => langflow.keysNamed(tokens.accessToken, KEY_NAME), isEarly))
-    await langflow.deleteKey(tokens.accessToken, id);
+  const before = await settled(() => langflow.keysNamed(tokens.accessToken, KEY_NAME), isEarly);
   await save({ apiKey: await langflow.createKey(tokens.accessToken, KEY_NAME) });
-  await settled(() => langflow.whoAmI({ key: state.apiKey }), isRefusedKey);
+  // Those that were replaced, and what interrupted attempts left, are nobody's.
+  for (const id of before) await langflow.deleteKey(tokens.accessToken, id);
+  await settled(() => langflow.whoAmI({ key: state.apiKey }), isRefused);
 }
 
 const KEY_NAME = 'latchkey';
+
+/** Whoever knows the password may have the account, and nobody else: a record could name anybody's. */
+async function takeOver(instance: ProviderInstance, known: Known): Promise<AccountState | null> {
+  const state = { ...known, remoteId: '', active: true, tokens: null };
+  const steps = stepsOf(instance, state, async () => {});
+  try {
+    const tokens = await logIn(steps);
+    return { ...state, tokens, remoteId: await steps.langflow.whoAmI({ bearer: tokens.accessToken }) };
+  } catch (error) {
+    if (isRefusedLogin(error)) return null;
+    throw error;
+  }
+}
+
+type Known = { username: string; password: string; apiKey: string };
 
 async function makeUser(steps: Steps): Promise<void> {
   const { state, save } = steps;
@@ -99,14 +116,14 @@ async function changeUser({ langflow, admin, state }: Steps, changes: { password
   }
 }
 
-/** A refusal may mean that the password is another by now, or that the user was deactivated: both are set right once. */
+/** A refusal may mean that the password is another by now, which is set right once; or that somebody deactivated the user, which stays so. */
 async function logInOrMend(steps: Steps): Promise<LangflowTokens> {
   try {
     return await logIn(steps);
   } catch (error) {
     if (!isRefusedLogin(error)) throw error;
     try {
-      await changeUser(steps, { active: true, password: steps.state.password });
+      await changeUser(steps, { password: steps.state.password });
     } catch (gone) {
       if (!(gone instanceof UserGone)) throw gone;
       await steps.save({ remoteId: '', active: false, apiKey: '', tokens: null });
@@ -143,13 +160,23 @@ async function renewTokens(steps: Steps): Promise<void> {
   await save({ tokens: await logInOrMend(steps) });
 }
 
-async function checkKey(instance: ProviderInstance, { apiKey, remoteId }: Readonly<AccountState>): Promise<boolean> {
-  try {
-    return (await langflowAt(instance).whoAmI({ key: apiKey })) === remoteId;
-  } catch (error) {
-    if (isRefusedKey(error)) return false;
-    throw error;
-  }
+async function checkKey(instance: ProviderInstance, { apiKey, tokens }: Readonly<AccountState>) {
+  const langflow = langflowAt(instance);
+  const takes = (caller: LangflowCaller) =>
+    langflow.whoAmI(caller).then(
+      () => true,
+      (error: unknown) => {
+        if (isRefused(error)) return false;
+        throw error;
+      },
+    );
+  const works = {
+    key: await takes({ key: apiKey }),
+    tokens: !tokens || tokens.expiresAt < Date.now() || (await takes({ bearer: tokens.accessToken })),
+  };
+  // What refuses everybody refuses for another reason than the key.
+  if (!works.key) await langflow.whoAmI({ admin: instance.adminKey.reveal() });
+  return works;
 }
 
 /** By name where its id was never learnt. */
@@ -161,7 +188,8 @@ async function remove(instance: ProviderInstance, { remoteId, username }: Readon
   try {
     await langflow.deleteUser(admin, id);
   } catch (error) {
-    if (!isAbsent(error)) throw error;
+    // A page can be what a version with web pages answers for a user who is not there, or that of a proxy.
+    if (!isAbsent(error) || (await langflow.findUser(admin, username))) throw error;
   }
 }
 
@@ -186,15 +214,8 @@ function isRefusedLogin(error: unknown): boolean {
   return error instanceof LangflowError && (error.status === 400 || error.status === 401);
 }
 
-function isRefusedKey(error: unknown): boolean {
-  return error instanceof LangflowError && error.access === 'user' && (error.status === 401 || error.status === 403);
-}
-
 function isEarly(error: unknown): boolean {
-  return (
-    isAbsent(error) ||
-    (error instanceof LangflowError && error.access === 'session' && error.status >= 401 && error.status <= 403)
-  );
+  return isAbsent(error) || isRefused(error);
 }
 
 async function found<T>(look: () => Promise<T | null>): Promise<T | null> {
