@@ -41,7 +41,8 @@ export function detailsOf(error: LatchkeyError, requestId: string) {
     value: { reason, domain: 'latchkey', metadata: { ...metadata, request_id: requestId } },
   };
   const fieldViolations = fields.map(({ field, description }) => ({ field, description }));
-  const retryDelay = durationFromMs(retryAfterMs ?? 0);
+  // Of a clock that counts fractions; a Duration takes whole nanoseconds alone.
+  const retryDelay = durationFromMs(Math.ceil(retryAfterMs ?? 0));
   return {
     info,
     badRequest: fields.length > 0 ? { desc: BadRequestSchema, value: { fieldViolations } } : null,
