@@ -67,7 +67,7 @@ type Row = {
   failure?: LangflowFailure;
   access?: LangflowAccess;
   operation?: LangflowOperation;
-  status?: number | [number, number];
+  status?: '5xx' | readonly number[];
   says?: string;
   reason: Reason;
   providerError: string;
@@ -80,7 +80,7 @@ const MEANINGS: readonly Row[] = [
   // What answers for a flow that is not there; elsewhere something else than Langflow answers.
   { failure: 'not_json', operation: 'flow', reason: 'FLOW_NOT_FOUND', providerError: '' },
   { failure: 'not_json', reason: 'PROVIDER_UNAVAILABLE', providerError: 'not_json' },
-  { status: 429, reason: 'PROVIDER_RATE_LIMITED', providerError: 'too_many_requests' },
+  { status: [429], reason: 'PROVIDER_RATE_LIMITED', providerError: 'too_many_requests' },
   // Who deactivated a user there has a reason.
   {
     access: 'none',
@@ -90,14 +90,14 @@ const MEANINGS: readonly Row[] = [
     providerError: 'login_refused',
   },
   { access: 'admin', status: [401, 403], reason: 'INTEGRATION_MISCONFIGURED', providerError: 'admin_key_refused' },
-  { operation: 'run', status: [500, 500], reason: 'FLOW_RUN_FAILED', providerError: 'flow_failed' },
-  { status: [500, 599], reason: 'PROVIDER_UNAVAILABLE', providerError: 'server_error' },
+  { operation: 'run', status: [500], reason: 'FLOW_RUN_FAILED', providerError: 'flow_failed' },
+  { status: '5xx', reason: 'PROVIDER_UNAVAILABLE', providerError: 'server_error' },
   { operation: 'create', status: [400, 422], reason: 'FIELD_INVALID', providerError: '' },
-  { operation: 'flow', status: [401, 404], reason: 'FLOW_NOT_FOUND', providerError: '' },
+  { operation: 'flow', status: [401, 403, 404], reason: 'FLOW_NOT_FOUND', providerError: '' },
   { operation: 'run', status: [401, 403], reason: 'FLOW_NOT_FOUND', providerError: '' },
   // Any error of a component that speaks of what was not found; the flow itself was looked for before.
-  { operation: 'run', status: 404, says: 'flow identifier', reason: 'FLOW_NOT_FOUND', providerError: '' },
-  { operation: 'run', status: 404, reason: 'FLOW_RUN_FAILED', providerError: 'flow_failed' },
+  { operation: 'run', status: [404], says: 'flow identifier', reason: 'FLOW_NOT_FOUND', providerError: '' },
+  { operation: 'run', status: [404], reason: 'FLOW_RUN_FAILED', providerError: 'flow_failed' },
   { operation: 'run', status: [400, 422], reason: 'FIELD_INVALID', providerError: '' },
   { reason: 'PROVIDER_UNAVAILABLE', providerError: 'unexpected_answer' },
 ];
@@ -125,13 +125,11 @@ export function langflowFailure(error: unknown, { operation, integrationId, flow
 
 function fits(row: Row, error: LangflowError, operation: LangflowOperation): boolean {
   const { failure, access, status } = error;
-  const [least, most] = Array.isArray(row.status) ? row.status : [row.status ?? 0, row.status ?? 599];
   return (
     (row.failure ?? failure) === failure &&
     (row.access ?? access) === access &&
     (row.operation ?? operation) === operation &&
-    status >= least &&
-    status <= most &&
+    (row.status === undefined || (row.status === '5xx' ? status >= 500 : row.status.includes(status))) &&
     (row.says === undefined || error.says(row.says))
   );
 }
