@@ -167,8 +167,9 @@ export class Langflow {
       () => true,
       async (error) => {
         if (!(error instanceof LangflowError) || error.failure === 'unreachable') throw error;
-        // 500 says which part is not well.
-        if (error.status >= 500) return false;
+        // 500 says which part is not well; what is beyond it comes from a proxy.
+        if (error.status === 500) return false;
+        if (error.status > 500) throw error;
         await this.#call('/health', nobody, limit);
         return true;
       },

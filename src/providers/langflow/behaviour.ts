@@ -206,8 +206,8 @@ async function checkHealth(instance: Omit<ProviderInstance, 'adminKey'>, timeout
 
 function downMessage(error: unknown): string {
   if (error instanceof LatchkeyError) return 'Its address may not be reached from here.';
-  const failure = error instanceof LangflowError ? error.failure : 'unreachable';
-  return failure === 'unreachable' ? 'It does not answer.' : 'What answers there is not Langflow.';
+  const answers = error instanceof LangflowError && error.failure !== 'unreachable' && error.status < 500;
+  return answers ? 'What answers there is not Langflow.' : 'It does not answer.';
 }
 
 function isRefusedLogin(error: unknown): boolean {
