@@ -1,5 +1,5 @@
 import { LatchkeyError } from '../../base/error.ts';
-import { langflowFailure } from '../../clients/langflow/langflow-error.ts';
+import { isRefused, langflowFailure } from '../../clients/langflow/langflow-error.ts';
 import type { Call } from '../call.ts';
 import type { LangflowKey } from './with-key.ts';
 
@@ -15,6 +15,8 @@ export async function refuseForeignFlow(call: Call, access: LangflowKey, flowId:
   try {
     await access.langflow.getFlow(access.key, flowId, call.signal);
   } catch (error) {
+    // The key may be dead: `withKey` finds out.
+    if (isRefused(error)) throw error;
     throw langflowFailure(error, { operation: 'flow', flowId, integrationId: access.integrationId });
   }
   ownFlows.add(key);
