@@ -53,7 +53,8 @@ async function provisioned(call: Call, held: HeldAccount, { behaviour, instance,
   const revoked = made && connection?.status === 'REVOKED';
   // Whoever revoked it meant it: the next use does not undo that.
   if (revoked && occasion !== 'renew') return account;
-  const works = await checked(held, behaviour, instance, made && occasion !== 'suspect');
+  const usable = made && connection?.status === 'ACTIVE';
+  const works = await checked(held, behaviour, instance, usable && occasion !== 'suspect');
   if (!works) return account;
   if (!works.tokens) await save({ tokens: null });
   const newKey = revoked || (made && !connection) || !works.key;
