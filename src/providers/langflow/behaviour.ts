@@ -62,9 +62,10 @@ async function provision(steps: Steps, newKey: boolean): Promise<void> {
   const tokens = await logInOrMend(steps);
   await save({ tokens });
   const before = await settled(() => langflow.keysNamed(tokens.accessToken, KEY_NAME), isEarly);
-  await save({ apiKey: await langflow.createKey(tokens.accessToken, KEY_NAME) });
-  // Those that were replaced, and what interrupted attempts left, are nobody's.
+  const apiKey = await langflow.createKey(tokens.accessToken, KEY_NAME);
+  // Those that were replaced, and what interrupted attempts left, are nobody's. Only then is the key ours, or nobody would come back for them.
   for (const id of before) await langflow.deleteKey(tokens.accessToken, id);
+  await save({ apiKey });
   await settled(() => langflow.whoAmI({ key: state.apiKey }), isRefused);
 }
 
