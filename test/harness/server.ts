@@ -40,7 +40,7 @@ export function testEnv(
 }
 
 /** What the roles of `as` map from. */
-const ROLE_ENV = {
+export const ROLE_ENV = {
   OIDC_AUDIENCE: AUDIENCE,
   OIDC_ROLE_ADMIN: 'admins',
   OIDC_ROLE_RESOURCE_MANAGER: 'managers',

@@ -113,6 +113,11 @@ export class LangflowFake implements AsyncDisposable {
     this.#world.rotateSecretKey();
   }
 
+  /** What lags is committed, as it is after a moment. */
+  settle(): void {
+    for (const table of [this.#world.users, this.#world.keys, this.#world.flows]) table.settle();
+  }
+
   /** The login limiter begins anew. */
   forgetLogins(): void {
     this.#world.logins.clear();
@@ -121,6 +126,15 @@ export class LangflowFake implements AsyncDisposable {
   /** One who was here before; active, unless it is said otherwise. */
   addUser(username: string, password: string, changes: Partial<User> = {}): User {
     return this.#world.addUser(username, password, { is_active: true, ...changes });
+  }
+
+  /** Whose flows and keys go, too. */
+  removeUser(user: User): void {
+    this.#world.deleteUser(user);
+  }
+
+  removeKeys(user: User): void {
+    this.#world.keys.delete(({ user_id }) => user_id === user.id);
   }
 
   addKey(user: User): string {

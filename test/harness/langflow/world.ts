@@ -84,6 +84,11 @@ export class Table<Row extends { id: string }> {
   find(matches: (row: Row) => boolean): Row | undefined {
     return this.see(matches)[0];
   }
+
+  /** From now on requests find everything. */
+  settle(): void {
+    for (const entry of this.#entries.values()) entry.hiddenFrom = 0;
+  }
 }
 
 type Options = { switches: Switches; now: () => number; adminKey?: string | undefined };
