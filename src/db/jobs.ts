@@ -8,6 +8,8 @@ export type Jobs = {
   poll_device: { tenantId: string; id: string };
   /** Asks once more about a grant that was called dead; `id` is the connection. */
   confirm_dead_grant: { tenantId: string; id: string; generation: number };
+  /** Ends the key of an account whose connection was revoked or deleted. */
+  end_account_key: { tenantId: string; id: string };
   /** Goes on with an account that is being made at a provider. */
   finish_account: { tenantId: string; id: string };
 };

@@ -5,6 +5,7 @@ import type { Log } from '../base/log.ts';
 import { enqueue, type Jobs } from '../db/jobs.ts';
 import { openPool } from '../db/pool.ts';
 import { reportWorkers, unlockJobsOfGoneReplicas } from '../db/replicas.ts';
+import { endAccountKey } from '../domain/accounts/end-account-key.ts';
 import { finishAccount } from '../domain/accounts/finish-account.ts';
 import { pollDevice } from '../domain/authorizations/poll-device.ts';
 import type { App } from '../domain/call.ts';
@@ -23,6 +24,7 @@ type Work<Name extends keyof Jobs> = (app: App, payload: Jobs[Name]) => Promise<
 const WORK: { [Name in keyof Jobs]: Work<Name> } = {
   revoke_grant: (app, { tenantId, id }) => revokeAtProvider(app, tenantId, id),
   poll_device: (app, { tenantId, id }) => pollDevice(app, tenantId, id),
+  end_account_key: (app, { tenantId, id }) => endAccountKey(app, tenantId, id),
   finish_account: (app, { tenantId, id }) => finishAccount(app, tenantId, id),
   confirm_dead_grant: (app, { tenantId, id, generation }) => confirmDeadGrant(app, tenantId, id, generation),
 };

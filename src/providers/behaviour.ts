@@ -53,6 +53,8 @@ export type ProviderBehaviour = {
       instance: ProviderInstance,
       known: { username: string; password: string; apiKey: string },
     ): Promise<AccountState | null>;
+    /** Ends the account's key there; the account stays. */
+    endKey(instance: ProviderInstance, state: Readonly<AccountState>, save: SaveAccount): Promise<void>;
     /** Removes it there. One that is not there is removed. */
     remove(instance: ProviderInstance, state: Readonly<AccountState>): Promise<void>;
     /** How the key of an account is presented: name of the header. */

@@ -17,8 +17,8 @@ import {
 } from '../harness/refreshing.ts';
 
 /** A failpoint sees `RUNS` kills of a replica that refreshes `EACH` connections at once. */
-const RUNS = Number(process.env.CRASH_RUNS ?? 5);
-const EACH = 6;
+const RUNS = Number(process.env.CRASH_RUNS ?? 3);
+const EACH = 10;
 /** Connections that are refreshed when both kills come. */
 const AT_ONCE = 50;
 const SLACK_MS = 2_000;

@@ -1,6 +1,7 @@
 import { Client, credentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { AccountStatus } from '../../gen/latchkey/v1/account_pb.ts';
+import { ProviderRevocation } from '../../gen/latchkey/v1/connection_service_pb.ts';
 import { HealthStatus } from '../../gen/latchkey/v1/integration_service_pb.ts';
 import { Keyring } from '../../src/crypto/keyring.ts';
 import { MasterKeys } from '../../src/crypto/master-keys.ts';
@@ -273,6 +274,15 @@ describe('An account that no longer works there', () => {
     const again = await accountOf(clients);
     expect(again.id).toBe(id);
     expect(again.connectionId).not.toBe(connectionId);
+    await expectMended();
+  });
+
+  it('has its key ended there where its connection was revoked', async () => {
+    const { connectionId } = await accountOf(clients);
+    const { providerRevocation } = await clients.connections.revokeConnection({ connectionId });
+    expect(providerRevocation).toBe(ProviderRevocation.SCHEDULED);
+    await expect.poll(() => world.ownerOf(oldKey), { timeout: 10_000 }).toBeNull();
+    await accountOf(clients);
     await expectMended();
   });
 

@@ -189,8 +189,8 @@ const BAD_BODIES: [string, Told, Expected][] = [
 const frame = (event: unknown) => `${JSON.stringify(event)}\n\n`;
 const TOKEN = { event: 'token', data: { id: 'm', chunk: 'a', timestamp: 't' } };
 const BAD_STREAMS: [string, Told, Expected][] = [
-  ['nothing', { status: 200, headers: SSE, body: '' }, unavailable('unreachable')],
-  ['no end', { status: 200, headers: SSE, body: frame(TOKEN) }, unavailable('unreachable')],
+  ['nothing', { status: 200, headers: SSE, body: '' }, FAILED],
+  ['no end', { status: 200, headers: SSE, body: frame(TOKEN) }, FAILED],
   ['half a frame', { status: 200, headers: SSE, body: `${frame(TOKEN)}{"event": "end", "da` }, unavailable('not_json')],
   [
     'a page in the middle',

@@ -22,7 +22,8 @@ export async function* flowEvents(body: AsyncIterable<Buffer>): AsyncIterable<Fl
     if (event) yield event;
     if (event?.kind === 'end') return;
   }
-  throw new LangflowError('unreachable', 'user', { said: 'the stream ended before the run' });
+  // That is all that 1.7 says of a run that failed.
+  throw new LangflowError('refused', 'user', { status: 500 });
 }
 
 /** Looks at what is new alone, or a long frame in small pieces would be searched again and again. */

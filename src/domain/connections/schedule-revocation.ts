@@ -3,6 +3,7 @@ import type { Sealer } from '../../crypto/keyring.ts';
 import { enqueue } from '../../db/jobs.ts';
 import type { Em } from '../../db/transaction.ts';
 import type { Connection } from '../../model/connection.ts';
+import { ProviderAccount } from '../../model/provider-account.ts';
 import { Revocation, revocationPlace } from '../../model/revocation.ts';
 import type { RevocationDefinition } from '../../oauth/definition.ts';
 import { fillIn, fillInText } from '../../providers/template.ts';
@@ -32,6 +33,7 @@ export async function scheduleRevocation(
   connection: Connection,
   { credential, setup, seal }: GivenUpGrant,
 ): Promise<ProviderRevocation> {
+  if (await endAccountKey(em, connection)) return 'SCHEDULED';
   const accessToken = credential?.secrets.access_token;
   if (connection.kind !== 'oauth2' || !credential || !accessToken) return 'NOTHING';
   if (!setup?.client.definition.revocation) return 'UNSUPPORTED';
@@ -40,6 +42,13 @@ export async function scheduleRevocation(
   const kept = (credential.fields.kept ?? {}) as Record<string, string>;
   const of = { connectionId: connection.id, provider: connection.provider, kept };
   return addRevocation(em, call, of, grant, setup, seal);
+}
+
+/** Where a connection stands for an account that Latchkey made, a job ends the account's key. */
+async function endAccountKey(em: Em, { tenantId, id: connectionId }: Connection): Promise<boolean> {
+  const account = await em.findOne(ProviderAccount, { tenantId, connectionId }, { fields: ['id'] });
+  if (account) await enqueue(em, 'end_account_key', { tenantId, id: account.id });
+  return account !== null;
 }
 
 /** Whose grant it is, with what Latchkey itself kept of it: nothing that a caller wrote may say where secrets go. */

@@ -15,6 +15,7 @@ export const langflowBehaviour: ProviderBehaviour = {
     provision: (instance, state, save, { newKey }) =>
       translated(instance, () => provision(stepsOf(instance, state, save), newKey)),
     takeOver: (instance, known) => translated(instance, () => takeOver(instance, known)),
+    endKey: (instance, state, save) => translated(instance, () => endKey(stepsOf(instance, state, save))),
     remove: (instance, state) => translated(instance, () => remove(instance, state)),
   },
   renewTokens: (instance, state, save) => translated(instance, () => renewTokens(stepsOf(instance, state, save))),
@@ -159,6 +160,14 @@ async function renewTokens(steps: Steps): Promise<void> {
     }
   }
   await save({ tokens: await logInOrMend(steps) });
+}
+
+async function endKey(steps: Steps): Promise<void> {
+  const { langflow, save } = steps;
+  const tokens = await logInOrMend(steps);
+  for (const id of await langflow.keysNamed(tokens.accessToken, KEY_NAME))
+    await langflow.deleteKey(tokens.accessToken, id);
+  await save({ apiKey: '', tokens });
 }
 
 async function checkKey(instance: ProviderInstance, { apiKey, tokens }: Readonly<AccountState>) {

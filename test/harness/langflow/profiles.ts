@@ -39,6 +39,8 @@ type Traits = {
   /** Any key runs any flow, until #10306. */
   runsForeignFlows: boolean;
   streamsRuns: boolean;
+  /** A streamed run that fails ends in an event that says so; else the stream just ends, as seen in 1.7.3. */
+  tellsFailedStreams: boolean;
 };
 
 /** What the operator of a Langflow sets, or meets with. */
@@ -93,6 +95,7 @@ const V1_0: Traits = {
   runBody: 'validated',
   runsForeignFlows: true,
   streamsRuns: false,
+  tellsFailedStreams: false,
 };
 
 const V1_6: Traits = {
@@ -123,6 +126,7 @@ const V1_8: Traits = {
   upsertsFlows: true,
   checksKeyOwner: true,
   sealsKeys: true,
+  tellsFailedStreams: true,
   autoLoginOff: { status: 403, message: 'Auto login is disabled.' },
 };
 

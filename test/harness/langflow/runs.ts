@@ -175,6 +175,7 @@ async function* eventsOf(world: World, run: RunningRun, gone: AbortSignal): Asyn
   }
   const failed = failureOf(run) !== null;
   end(world, run, failed ? 'failed' : 'done');
+  if (failed && !world.switches.tellsFailedStreams) return;
   // Seen in 1.13: the traceback comes as a message of the conversation, too.
   if (failed) yield { event: 'add_message', data: { ...message, text: TRACEBACK, category: 'error', error: true } };
   yield failed ? failure : { event: 'end', data: { result: resultBody(world, run) } };
