@@ -267,8 +267,12 @@ describe('A fake Langflow', () => {
     expect(unknown).toMatchObject({ status: 404, body: { detail: 'Flow identifier nothing not found' } });
   });
 
-  it('streams bare JSON, and failures under status 200', async () => {
-    const langflow = await start('1.6');
+  it.each([
+    { version: '1.7', failed: [] },
+    { version: '1.13', failed: ['add_message', 'error'] },
+  ] as const)('streams bare JSON, and failures under status 200, in $version', async ({ version, failed }) => {
+    const langflow = await start(version);
+    langflow.set({ commitLag: 0 });
     const { user, key } = seed(langflow);
     const eventsOf = async (name: string) => {
       const { id } = langflow.addFlow(user, name);
@@ -288,7 +292,7 @@ describe('A fake Langflow', () => {
     expect(events.map(({ data }) => data.chunk ?? '').join('')).toBe('hello you');
     expect(events.at(-1).data.result.outputs[0].outputs[0].results.message.text).toBe('hello you');
     const broken = await eventsOf('breaks: halfway');
-    expect(broken.map(({ event }) => event)).toEqual(['add_message', 'token', 'token', 'error']);
+    expect(broken.map(({ event }) => event)).toEqual(['add_message', 'token', 'token', ...failed]);
   });
 
   it('stops a streamed run when its client hangs up, and no other', async () => {

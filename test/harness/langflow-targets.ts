@@ -1,15 +1,16 @@
 import { readFileSync } from 'node:fs';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { type LangflowFake, type LangflowVersion, startLangflow } from './langflow.ts';
+import { TRANSPORTS, type TransportName } from './server.ts';
 
 /** A Langflow to test against. */
 export type LangflowTarget = {
   name: string;
-  /** Where runs of somebody else's flow are refused: since 1.7 (#10306). */
-  guardsRuns: boolean;
   /** A flow that says back what it is told, and one whose component raises an error that quotes `sk-planted-secret`. */
   echo: NamedFlow;
   fails: NamedFlow;
+  /** grpc-web, too, where there is time for it. */
+  transports: readonly TransportName[];
   /** What answers, and how it is told. */
   start(): Promise<{ url: string; adminKey: string; fake: LangflowFake | null }>;
 };
@@ -22,7 +23,8 @@ const EMPTY = { nodes: [], edges: [] };
 
 function faked(version: LangflowVersion): LangflowTarget {
   return {
-    ...{ name: `a fake Langflow ${version}`, guardsRuns: version !== '1.0' && version !== '1.6' },
+    name: `a fake Langflow ${version}`,
+    transports: version === '1.13' ? TRANSPORTS : ['grpc', 'connect'],
     ...{ echo: { name: 'echo', data: EMPTY }, fails: { name: 'fails: ', data: EMPTY } },
     async start() {
       const fake = await startLangflow({ version });
@@ -37,6 +39,5 @@ export function langflowTargets(): LangflowTarget[] {
   if (!url || !adminKey || !folder) return VERSIONS.map(faked);
   const flow = (name: string) => ({ name, data: JSON.parse(readFileSync(`${folder}/${name}.json`, 'utf8')) });
   const start = async () => ({ url, adminKey, fake: null });
-  const guardsRuns = process.env.LANGFLOW_TEST_GUARDS_RUNS !== 'false';
-  return [{ name: 'a real Langflow', guardsRuns, echo: flow('echo'), fails: flow('fails'), start }];
+  return [{ name: 'a real Langflow', echo: flow('echo'), fails: flow('fails'), transports: TRANSPORTS, start }];
 }

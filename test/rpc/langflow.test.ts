@@ -5,7 +5,7 @@ import { HealthStatus } from '../../gen/latchkey/v1/integration_service_pb.ts';
 import { failureOf } from '../harness/errors.ts';
 import type { LangflowFake } from '../harness/langflow.ts';
 import { langflowTargets } from '../harness/langflow-targets.ts';
-import { type Clients, TestServer, TRANSPORTS } from '../harness/server.ts';
+import { type Clients, TestServer } from '../harness/server.ts';
 
 /** Tenants do not meet again at a Langflow that outlives the test. */
 const RUN = randomUUID().slice(0, 8);
@@ -13,7 +13,7 @@ const LANGFLOW = { provider: 'langflow' };
 const ABSENT = '00000000-0000-4000-8000-000000000000';
 let tenants = 0;
 
-describe.each(langflowTargets())('LangflowService and accounts at $name', ({ start, guardsRuns, echo, fails }) => {
+describe.each(langflowTargets())('LangflowService and accounts at $name', ({ start, echo, fails, transports }) => {
   let server: TestServer;
   let url: string;
   let fake: LangflowFake | null;
@@ -29,7 +29,7 @@ describe.each(langflowTargets())('LangflowService and accounts at $name', ({ sta
     await fake?.close();
   });
 
-  describe.each(TRANSPORTS)('over %s', (transport) => {
+  describe.each(transports)('over %s', (transport) => {
     let tenant = '';
     let clients: Clients;
     const user = (subject: string) => server.as('requestor', { tenant, subject, transport });
@@ -171,8 +171,8 @@ describe.each(langflowTargets())('LangflowService and accounts at $name', ({ sta
         reason: 'FLOW_NOT_FOUND',
         metadata: { flow_id: flowId },
       });
-      if (guardsRuns)
-        expect(await failureOf(bob.langflow.runFlow({ run: { flowId } }))).toMatchObject({ reason: 'FLOW_NOT_FOUND' });
+      // Before 1.7 Langflow itself runs it.
+      expect(await failureOf(bob.langflow.runFlow({ run: { flowId } }))).toMatchObject({ reason: 'FLOW_NOT_FOUND' });
     });
 
     it('says of what is not there that it is not', async () => {
