@@ -13,7 +13,8 @@ venv=$home/venv-${version:-newest}
 port=${LANGFLOW_TEST_PORT:-7861}
 if [ ! -d "$venv" ]; then
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet "langflow-base${version:+==$version}"
+  # Older ones import openai and do not ask for it.
+  "$venv/bin/pip" install --quiet "langflow-base${version:+==$version}" openai
 fi
 
 # It was called so before 1.12.
