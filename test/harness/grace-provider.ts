@@ -55,6 +55,9 @@ export class GraceProvider {
   readonly revoked: string[] = [];
   /** Each answer of the token endpoint takes so long. */
   delayMs = 0;
+  /** The token endpoint answers 503, and `refused` counts how often. */
+  down = false;
+  refused = 0;
   /** Most requests that were at the token endpoint at once. */
   busiest = 0;
   readonly options: Required<Options>;
@@ -159,6 +162,10 @@ export class GraceProvider {
     const url = new URL(request.url ?? '/', this.url);
     const form = new URLSearchParams(await bodyOf(request));
     if (url.pathname === '/authorize') return this.#authorize(url, response);
+    if (this.down && url.pathname === '/token') {
+      this.refused += 1;
+      return answer(response, 503, { error: 'temporarily_unavailable' });
+    }
     if (form.get('client_id') !== CLIENT.clientId || form.get('client_secret') !== CLIENT.clientSecrets[0])
       return answer(response, 401, { error: 'invalid_client' });
     if (url.pathname === '/token' && form.get('grant_type') === 'authorization_code')
