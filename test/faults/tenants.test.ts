@@ -3,21 +3,28 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { newId } from '../../src/base/id.ts';
 import { bearer } from '../harness/credentials.ts';
 import { failureOf } from '../harness/errors.ts';
+import { type LangflowFake, startLangflow } from '../harness/langflow.ts';
 import { type Clients, TestServer } from '../harness/server.ts';
 
-const ATTEMPTS = 100_000;
+const ATTEMPTS = Number(process.env.TENANT_ATTEMPTS ?? 100_000);
 const AT_ONCE = 64;
 
 let server: TestServer;
+let langflow: LangflowFake;
 beforeAll(async () => {
-  server = await TestServer.start({ env: { LOG_LEVEL: 'silent', AUDIT_READS: 'off' } });
+  langflow = await startLangflow({ version: '1.13' });
+  const env = { LANGFLOW_BASE_URL: langflow.url, LANGFLOW_ADMIN_API_KEY: langflow.adminKey };
+  server = await TestServer.start({ env: { LOG_LEVEL: 'silent', AUDIT_READS: 'off', ...env } });
 });
-afterAll(() => server.stop());
+afterAll(async () => {
+  await server.stop();
+  await langflow.close();
+});
 
 /** Every method that takes an id. */
 const ACTS: {
   name: string;
-  kind: 'conn' | 'key' | 'user' | 'sec';
+  kind: 'conn' | 'key' | 'user' | 'sec' | 'intg' | 'auth' | 'acct';
   act: (clients: Clients, id: string) => Promise<unknown>;
 }[] = [
   {
@@ -73,6 +80,46 @@ const ACTS: {
     act: ({ secrets }, name) => secrets.updateSecret({ name, value: 'taken over' }),
   },
   { name: 'DeleteSecret', kind: 'sec', act: ({ secrets }, name) => secrets.deleteSecret({ name, force: true }) },
+  ...(['refreshConnection', 'revokeConnection'] as const).map((method) => ({
+    ...{ name: method, kind: 'conn' as const },
+    act: ({ connections }: Clients, connectionId: string) => connections[method]({ connectionId }),
+  })),
+  ...(
+    [
+      'getIntegration',
+      'updateIntegration',
+      'deleteIntegration',
+      'enableIntegration',
+      'disableIntegration',
+      'deleteIntegrationCredentials',
+      'downloadIntegrationCredentials',
+    ] as const
+  ).map((method) => ({
+    ...{ name: method, kind: 'intg' as const },
+    act: ({ integrations }: Clients, integrationId: string) => integrations[method]({ integrationId }),
+  })),
+  {
+    name: 'SetIntegrationCredentials',
+    kind: 'intg',
+    act: ({ integrations }, integrationId) =>
+      integrations.setIntegrationCredentials({ integrationId, clientId: 'taken over' }),
+  },
+  {
+    name: 'StartAuthorization',
+    kind: 'intg',
+    act: ({ connections }, integrationId) =>
+      connections.startAuthorization({ integrationId, target: { case: 'newConnection', value: { name: 'x' } } }),
+  },
+  {
+    name: 'GetAuthorization',
+    kind: 'auth',
+    act: ({ connections }, authorizationId) => connections.getAuthorization({ authorizationId }),
+  },
+  {
+    name: 'DeleteAccount',
+    kind: 'acct',
+    act: ({ integrations }, accountId) => integrations.deleteAccount({ accountId, hereAlone: true }),
+  },
 ];
 
 it(`answers ${ATTEMPTS.toLocaleString('en')} random attempts on another tenantâ€™s things exactly as if they were not there`, async () => {
@@ -82,7 +129,16 @@ it(`answers ${ATTEMPTS.toLocaleString('en')} random attempts on another tenantâ€
       server.as('admin', { tenant: 'attacker', transport }),
     ),
   );
-  const owned = { conn: [] as string[], key: [] as string[], user: [] as string[], sec: [] as string[] };
+  const owned: Record<(typeof ACTS)[number]['kind'], string[]> = {
+    ...{ conn: [], key: [], user: [], sec: [], intg: [], auth: [], acct: [] },
+  };
+  const { integration } = await victim.integrations.createIntegration({ provider: 'slack' });
+  const integrationId = integration!.id;
+  await victim.integrations.setIntegrationCredentials({ integrationId, clientId: 'c', clientSecrets: ['s'] });
+  const target = { case: 'newConnection' as const, value: { name: 'pending' } };
+  owned.intg.push(integrationId);
+  owned.auth.push((await victim.connections.startAuthorization({ integrationId, target })).authorization!.id);
+  owned.acct.push((await victim.integrations.ensureAccount({ provider: 'langflow' })).account!.id);
   owned.user.push((await victim.access.getMe({})).user!.id);
   for (let i = 0; i < 20; i++) {
     owned.conn.push(
@@ -114,7 +170,7 @@ it(`answers ${ATTEMPTS.toLocaleString('en')} random attempts on another tenantâ€
     expect([...answers][0], name).toContain('NotFound');
   }
   const kept = await victim.connections.listConnections({ pageSize: 100 });
-  expect(kept.connections).toHaveLength(20);
+  expect(kept.connections).toHaveLength(22);
   expect(kept.connections.every((connection) => connection.etag === 'v1' && connection.enabled)).toBe(true);
   expect((await victim.access.listApiKeys({ pageSize: 100 })).apiKeys.every((key) => !key.revokeTime)).toBe(true);
 });
