@@ -9,7 +9,7 @@ import { ServerProcess } from '../harness/process.ts';
 import { type Clients, clientsOf, newMasterKey, ROLE_ENV, testEnv, transportTo } from '../harness/server.ts';
 
 const USERS = 20;
-const ROUNDS = Number(process.env.ACCOUNT_ROUNDS ?? 6);
+const ROUNDS = Number(process.env.ACCOUNT_ROUNDS ?? 3);
 /** A replica that was killed holds its accounts for 15 s. */
 const SOON = { timeout: 60_000, interval: 250 };
 /** About so many requests make the accounts of all. */
