@@ -59,6 +59,8 @@ export type ProviderBehaviour = {
     remove(instance: ProviderInstance, state: Readonly<AccountState>): Promise<void>;
     /** How the key of an account is presented: name of the header. */
     keyHeader: string;
+    /** The user-service has a record for accounts of this provider. */
+    inUserService: boolean;
   };
   /** Renews the tokens of an account that is there, by what is cheapest. */
   renewTokens?(instance: ProviderInstance, state: Readonly<AccountState>, save: SaveAccount): Promise<void>;

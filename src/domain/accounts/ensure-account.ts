@@ -115,7 +115,8 @@ async function fromUserService(
 ): Promise<FromUserService> {
   const { tenantId, userId } = principal;
   const { provider, baseUrl, integrationId } = instance;
-  if (!app.userService || !userId || integrationId !== null) return { userService: 'NONE', known: null };
+  const kept = behaviour.accounts!.inUserService && integrationId === null;
+  if (!app.userService || !userId || !kept) return { userService: 'NONE', known: null };
   const record = await app.userService.find(await subjectOf(app, tenantId, userId));
   if (!record) return { userService: 'STALE', known: null };
   const known = await behaviour.accounts!.takeOver(instance, record);

@@ -12,6 +12,7 @@ import type { AccountState, HealthReport, ProviderBehaviour, ProviderInstance, S
 export const langflowBehaviour: ProviderBehaviour = {
   accounts: {
     keyHeader: 'x-api-key',
+    inUserService: true,
     provision: (instance, state, save, { newKey }) =>
       translated(instance, () => provision(stepsOf(instance, state, save), newKey)),
     takeOver: (instance, known) => translated(instance, () => takeOver(instance, known)),
