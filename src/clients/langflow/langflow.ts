@@ -3,7 +3,7 @@ import { pointer } from '../../base/json-pointer.ts';
 import type { Egress } from '../../egress/egress.ts';
 import { EgressError } from '../../egress/egress-error.ts';
 import type { EgressInit } from '../../egress/request.ts';
-import type { StreamedAnswer } from '../../egress/stream.ts';
+import { type FlowEvent, flowEvents } from './flow-events.ts';
 import { type LangflowAccess, LangflowError } from './langflow-error.ts';
 
 /** What proves who calls. The password goes by Langflow's login form, a refresh token by its cookie: it takes neither otherwise. */
@@ -139,8 +139,8 @@ export class Langflow {
     );
   }
 
-  /** The head of the answer has come: what follows is in its body. */
-  async streamRun(key: string, id: string, run: FlowRun, signal: AbortSignal): Promise<StreamedAnswer> {
+  /** Answers when the head of the answer is there; the events are read as they come. */
+  async streamRun(key: string, id: string, run: FlowRun, signal: AbortSignal): Promise<AsyncIterable<FlowEvent>> {
     const { headers, ...request } = json('POST', runBody(run));
     try {
       const answer = await this.#door.stream(`${this.#baseUrl}/api/v1/run/${id}?stream=true`, {
@@ -148,7 +148,7 @@ export class Langflow {
         headers: { ...headers, 'x-api-key': key, accept: 'text/event-stream, application/json' },
         ...{ signal, idleMs: IDLE_MS, maxBodyBytes: 64 * MEGABYTE },
       });
-      if (answer.status < 300) return answer;
+      if (answer.status < 300) return flowEvents(readable(answer.body));
       throw refusal(answer.status, answer.headers['retry-after'], await beginningOf(answer.body), 'user');
     } catch (error) {
       throw unreachable(error, 'user');
@@ -203,6 +203,14 @@ function parsed(response: Response, body: string, access: LangflowAccess): unkno
     return JSON.parse(body);
   } catch {
     throw notJson();
+  }
+}
+
+async function* readable(body: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  try {
+    yield* body;
+  } catch (error) {
+    throw unreachable(error, 'user');
   }
 }
 

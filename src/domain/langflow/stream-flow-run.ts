@@ -1,6 +1,5 @@
-import { type FlowEvent, flowEvents } from '../../clients/langflow/flow-events.ts';
-import { LangflowError, langflowFailure } from '../../clients/langflow/langflow-error.ts';
-import { EgressError } from '../../egress/egress-error.ts';
+import type { FlowEvent } from '../../clients/langflow/flow-events.ts';
+import { langflowFailure } from '../../clients/langflow/langflow-error.ts';
 import type { Call } from '../call.ts';
 import { type FlowOutcome, type Invocation, inSession, outcomeOf } from './run-flow.ts';
 import { refuseForeignFlow, takeRun } from './runnable-flow.ts';
@@ -19,17 +18,14 @@ export async function* streamFlowRun(call: Call, invocation: Invocation): AsyncI
   const signal = AbortSignal.any([call.signal, leaving.signal, AbortSignal.timeout(LONGEST_MS)]);
   const slot = takeRun(call);
   try {
-    const { body } = await withKey(call, context, async (access) => {
+    const events = await withKey(call, context, async (access) => {
       await refuseForeignFlow(call, access, flowId);
       return access.langflow.streamRun(access.key, flowId, run, signal);
     });
-    for await (const event of flowEvents(body))
+    for await (const event of events)
       yield event.kind === 'end' ? { kind: 'end', outcome: outcomeOf(event.answer, run.sessionId) } : event;
   } catch (error) {
-    throw langflowFailure(
-      error instanceof EgressError ? new LangflowError('unreachable', 'user', { cause: error }) : error,
-      context,
-    );
+    throw langflowFailure(error, context);
   } finally {
     leaving.abort();
     slot.done();
