@@ -14,6 +14,9 @@ export type ProviderInstance = {
   logins: { pausedMs(): number; pause(ms: number): void };
 };
 
+/** The same for who needs no key. */
+export type ProviderPlace = Omit<ProviderInstance, 'adminKey'>;
+
 /** Times in ms since the epoch; `expiresAt` 0: it says no end. */
 export type AccountTokens = { accessToken: string; refreshToken: string; obtainedAt: number; expiresAt: number };
 
@@ -67,7 +70,7 @@ export type ProviderBehaviour = {
   /** Whether the account's key and tokens work; those that are not there do. Throws where that cannot be found out now. */
   checkKey?(instance: ProviderInstance, state: Readonly<AccountState>): Promise<{ key: boolean; tokens: boolean }>;
   /** Whether the provider works: in words that give nothing away. Throws nothing. */
-  checkHealth?(instance: Omit<ProviderInstance, 'adminKey'>, timeoutMs: number): Promise<HealthReport>;
+  checkHealth?(place: ProviderPlace, timeoutMs: number): Promise<HealthReport>;
 };
 
 export type HealthReport = { status: 'SERVING' | 'DEGRADED' | 'DOWN'; version: string; message: string };

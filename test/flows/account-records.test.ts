@@ -67,6 +67,17 @@ describe('An account', () => {
     expect(victim.password).toBe('the victim’s own');
   });
 
+  it('does not act by a key of somebody else’s that a record has', async () => {
+    const [user, victim] = [`known-${subject}`, `victim-${subject}`].map((name) =>
+      world.langflow.addUser(name, 'works'),
+    );
+    const apiKey = world.langflow.addKey(victim!);
+    service.records.set(subject, { ...recordOf(user!.username, 'works', user!.id), apiKey });
+    expect((await accountOf(clients)).username).toBe(user!.username);
+    expect(await world.ownerOf((await clients.langflow.getApiKey({})).apiKey)).toBe(user!.username);
+    expect(await world.ownerOf(apiKey)).toBe(victim!.username);
+  });
+
   it('is of one tenant, though the user-service knows users alone', async () => {
     const account = await accountOf(clients);
     const kept = service.records.get(subject);

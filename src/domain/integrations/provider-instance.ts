@@ -1,16 +1,13 @@
 import type { SecretText } from '../../base/secret-text.ts';
 import { Integration } from '../../model/integration.ts';
 import { IntegrationSecret } from '../../model/integration-secret.ts';
-import type { ProviderBehaviour, ProviderInstance } from '../../providers/behaviour.ts';
+import type { ProviderBehaviour, ProviderInstance, ProviderPlace } from '../../providers/behaviour.ts';
 import { behaviourOf } from '../../providers/behaviours.ts';
 import type { App, KnownProvider, OperatorInstance } from '../call.ts';
 import { changeIn } from '../change.ts';
 import { refuseDisabled } from './find-integration.ts';
 import { openClientSecrets } from './integration-credentials.ts';
 import { misconfigured } from './oauth-setup.ts';
-
-/** Where a provider runs, for who only looks whether it does. */
-export type ProviderPlace = Pick<ProviderInstance, 'provider' | 'baseUrl' | 'door' | 'logins' | 'integrationId'>;
 
 /** What code does at a provider; nothing at a tenant's own, whatever its name. */
 export function behaviourAt({ definition, custom }: KnownProvider): ProviderBehaviour {
@@ -22,9 +19,10 @@ export function behaviourAt({ definition, custom }: KnownProvider): ProviderBeha
  * Fails with INTEGRATION_MISCONFIGURED where neither does or the integration has no key, INTEGRATION_DISABLED.
  */
 export async function instanceFor(app: App, tenantId: string, provider: string): Promise<ProviderInstance> {
-  const { place, adminKey, integration } = await lookUp(app, tenantId, provider);
+  const { place, openKey, integration } = await lookUp(app, tenantId, provider);
   if (integration) refuseDisabled(integration);
   if (!place) throw misconfigured(integration?.id ?? null, integration ? 'base_url_missing' : 'no_instance');
+  const adminKey = await openKey();
   if (!adminKey) throw misconfigured(integration!.id, 'admin_key_missing');
   return { ...place, adminKey };
 }
@@ -34,7 +32,11 @@ export async function placeFor(app: App, tenantId: string, provider: string): Pr
   return (await lookUp(app, tenantId, provider)).place;
 }
 
-type Found = { place: ProviderPlace | null; adminKey: SecretText | null; integration: Integration | null };
+type Found = {
+  place: ProviderPlace | null;
+  openKey(): Promise<SecretText | undefined>;
+  integration: Integration | null;
+};
 
 async function lookUp(app: App, tenantId: string, provider: string): Promise<Found> {
   const own = tenantId && app.tenantInstances.has(provider) ? await integrationOf(app, tenantId, provider) : null;
@@ -42,8 +44,8 @@ async function lookUp(app: App, tenantId: string, provider: string): Promise<Fou
   const { integration, secrets } = own;
   const baseUrl = spelled(integration.settings.base_url ?? '');
   const place = baseUrl ? placeAt(app, { provider, baseUrl, integrationId: integration.id, door: app.egress }) : null;
-  const [adminKey = null] = await openClientSecrets(app, secrets.slice(0, 1));
-  return { place, adminKey, integration };
+  const openKey = async () => (await openClientSecrets(app, secrets.slice(0, 1)))[0];
+  return { place, openKey, integration };
 }
 
 /** The same place, spelled in another way, is the same. */
@@ -64,13 +66,14 @@ function integrationOf(app: App, tenantId: string, provider: string) {
 
 function operators(app: App, provider: string): Found {
   const instance: OperatorInstance | undefined = app.operatorInstances.get(provider);
-  if (!instance) return { place: null, adminKey: null, integration: null };
-  const { baseUrl, door, adminKey } = instance;
-  return { place: placeAt(app, { provider, baseUrl, door, integrationId: null }), adminKey, integration: null };
+  const openKey = async () => instance?.adminKey;
+  const place = instance && placeAt(app, { provider, ...instance, integrationId: null });
+  return { place: place ?? null, openKey, integration: null };
 }
 
 function placeAt({ loginPauses }: App, place: Omit<ProviderPlace, 'logins'>): ProviderPlace {
-  const key = `${place.provider} ${place.baseUrl}`;
+  const { provider, baseUrl, integrationId, door } = place;
+  const key = `${provider} ${baseUrl}`;
   const logins = { pausedMs: () => loginPauses.leftMs(key), pause: (ms: number) => loginPauses.pause(key, ms) };
-  return { ...place, logins };
+  return { provider, baseUrl, integrationId, door, logins };
 }

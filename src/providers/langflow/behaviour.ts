@@ -3,7 +3,14 @@ import { LatchkeyError } from '../../base/error.ts';
 import { Langflow, type LangflowCaller, type LangflowTokens } from '../../clients/langflow/langflow.ts';
 import { isRefused, LangflowError, langflowFailure } from '../../clients/langflow/langflow-error.ts';
 import { isAbsent, LOOKS_MS, settled } from '../../clients/langflow/settled.ts';
-import type { AccountState, HealthReport, ProviderBehaviour, ProviderInstance, SaveAccount } from '../behaviour.ts';
+import type {
+  AccountState,
+  HealthReport,
+  ProviderBehaviour,
+  ProviderInstance,
+  ProviderPlace,
+  SaveAccount,
+} from '../behaviour.ts';
 
 /**
  * Langflow: an account is a user there with a password that nobody knows and an API key. The user makes the key itself, logged in: Langflow has no
@@ -171,19 +178,19 @@ async function endKey(steps: Steps): Promise<void> {
   await save({ apiKey: '', tokens });
 }
 
-async function checkKey(instance: ProviderInstance, { apiKey, tokens }: Readonly<AccountState>) {
+async function checkKey(instance: ProviderInstance, { apiKey, tokens, remoteId }: Readonly<AccountState>) {
   const langflow = langflowAt(instance);
-  const takes = (caller: LangflowCaller) =>
+  const isOfAccount = (caller: LangflowCaller) =>
     langflow.whoAmI(caller).then(
-      () => true,
+      (id) => id === remoteId,
       (error: unknown) => {
         if (isRefused(error)) return false;
         throw error;
       },
     );
   const works = {
-    key: await takes({ key: apiKey }),
-    tokens: !tokens || tokens.expiresAt < Date.now() || (await takes({ bearer: tokens.accessToken })),
+    key: await isOfAccount({ key: apiKey }),
+    tokens: !tokens || tokens.expiresAt < Date.now() || (await isOfAccount({ bearer: tokens.accessToken })),
   };
   // What refuses everybody refuses for another reason than the key.
   if (!works.key) await langflow.whoAmI({ admin: instance.adminKey.reveal() });
@@ -204,9 +211,9 @@ async function remove(instance: ProviderInstance, { remoteId, username }: Readon
   }
 }
 
-async function checkHealth(instance: Omit<ProviderInstance, 'adminKey'>, timeoutMs: number): Promise<HealthReport> {
+async function checkHealth(place: ProviderPlace, timeoutMs: number): Promise<HealthReport> {
   try {
-    const { working, version } = await langflowAt(instance).health(timeoutMs);
+    const { working, version } = await langflowAt(place).health(timeoutMs);
     if (!working)
       return { status: 'DEGRADED', version, message: 'It answers, and says that a part of it does not work.' };
     return { status: 'SERVING', version, message: '' };
