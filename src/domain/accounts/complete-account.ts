@@ -4,7 +4,7 @@ import { isPassing } from '../../base/reasons.ts';
 import { SecretText } from '../../base/secret-text.ts';
 import type { Sealer } from '../../crypto/keyring.ts';
 import type { Em } from '../../db/transaction.ts';
-import { Connection } from '../../model/connection.ts';
+import type { Connection } from '../../model/connection.ts';
 import type { ProviderAccount } from '../../model/provider-account.ts';
 import type { ProviderBehaviour, ProviderInstance } from '../../providers/behaviour.ts';
 import { subjectOf } from '../access/find-user.ts';
@@ -16,6 +16,7 @@ import { addConnection, type NewConnection } from '../connections/create-connect
 import { loadCredential } from '../connections/load-credential.ts';
 import { storeCredential } from '../connections/store-credential.ts';
 import { event } from '../events/event.ts';
+import { connectionOf } from './find-account.ts';
 import { type HeldAccount, holdAccount } from './hold-account.ts';
 
 /**
@@ -83,7 +84,7 @@ async function checked(
 /** The account is ready, and with it its connection, in one transaction. */
 async function stored(
   call: Call,
-  { state, change }: HeldAccount,
+  { account: held, state, change }: HeldAccount,
   behaviour: ProviderBehaviour,
   instance: ProviderInstance,
 ) {
@@ -91,11 +92,11 @@ async function stored(
   const { tenantId } = principal;
   const seal = await app.keyring.sealer(tenantId);
   const now = new Date(app.clock.now());
+  const handedOut = await loadCredential(app, tenantId, held.connectionId ?? '');
+  // An attempt that was interrupted can have left the connection the key before.
+  const isNew = handedOut?.status !== 'ACTIVE' || handedOut.secrets.key !== state.apiKey;
   return change(async (em, account) => {
     const isFirst = account.status !== 'ACTIVE';
-    const handedOut = await loadCredential(app, tenantId, account.connectionId ?? '');
-    // An attempt that was interrupted can have left the connection the key before.
-    const isNew = handedOut?.status !== 'ACTIVE' || handedOut.secrets.key !== state.apiKey;
     if (isNew) {
       const credential = keyCredential(behaviour.accounts!.keyHeader, state.apiKey);
       const connection = await connectionOf(em, account);
@@ -180,8 +181,4 @@ async function tellUserService(call: Call, { state, change }: HeldAccount, accou
     mine.userService = 'TOLD';
     return mine;
   });
-}
-
-function connectionOf(em: Em, { tenantId, connectionId }: ProviderAccount): Promise<Connection | null> {
-  return connectionId ? em.findOne(Connection, { tenantId, id: connectionId }) : Promise.resolve(null);
 }

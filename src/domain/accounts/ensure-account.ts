@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { fieldInvalid, LatchkeyError } from '../../base/error.ts';
 import { newId } from '../../base/id.ts';
 import { hot } from '../../db/hot.ts';
-import { enqueue } from '../../db/jobs.ts';
 import type { ProviderAccount } from '../../model/provider-account.ts';
 import type { AccountState, ProviderBehaviour, ProviderInstance } from '../../providers/behaviour.ts';
 import { subjectOf } from '../access/find-user.ts';
@@ -16,13 +15,11 @@ import { behaviourAt, instanceFor } from '../integrations/provider-instance.ts';
 import { sealState } from './account-state.ts';
 import { completeAccount, isComplete, type Occasion } from './complete-account.ts';
 import { accountOf } from './find-account.ts';
+import { finishByJob } from './finish-by-job.ts';
 import { accountBusy } from './hold-account.ts';
 import { removeAccount } from './remove-account.ts';
 
 export type UsableAccount = { account: ProviderAccount; instance: ProviderInstance };
-
-/** When an account that is not finished at once is gone on with by a job. */
-const FINISHED_BY_JOB_MS = 20_000;
 
 /**
  * The caller's account at a provider, ready to use: made, finished or mended as need be.
@@ -88,8 +85,7 @@ async function begin(call: Call, behaviour: ProviderBehaviour, instance: Provide
     const account = await accountOf(em, call, instance);
     if (!account) throw accountBusy();
     if (!inserted) return account;
-    const runAt = new Date(now.getTime() + FINISHED_BY_JOB_MS);
-    await enqueue(em, 'finish_account', { tenantId, id }, { runAt });
+    await finishByJob(em, app, account);
     const after = { ...account.summary(), taken_over: known !== null };
     audit(em, call, 'account_begun', { type: 'account', id }, { after });
     event(em, call, 'account.begun', { type: 'account', id, generation: 1 }, after);

@@ -1,17 +1,14 @@
-import { enqueue } from '../../db/jobs.ts';
-import { Connection } from '../../model/connection.ts';
 import type { ProviderAccount } from '../../model/provider-account.ts';
 import type { ProviderInstance } from '../../providers/behaviour.ts';
 import { behaviourOf } from '../../providers/behaviours.ts';
 import { subjectOf } from '../access/find-user.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
-import { announce } from '../change.ts';
+import { removeConnection } from '../connections/delete-connection.ts';
 import { event } from '../events/event.ts';
+import { connectionOf } from './find-account.ts';
+import { finishByJob } from './finish-by-job.ts';
 import { type HeldAccount, holdAccount } from './hold-account.ts';
-
-/** When a removal that was interrupted is gone on with by a job. */
-const FINISHED_BY_JOB_MS = 20_000;
 
 /** Removes an account: its use here ends first, then what is at the provider, then what is known of it. `instance` null: here alone. */
 export function removeAccount(call: Call, id: string, instance: ProviderInstance | null): Promise<void> {
@@ -30,21 +27,14 @@ export function removeAccount(call: Call, id: string, instance: ProviderInstance
 }
 
 function endUse(call: Call, held: HeldAccount): Promise<void> {
-  const { tenantId } = call.principal;
   return held.change(async (em, account) => {
     if (account.status === 'DELETING') return;
     account.status = 'DELETING';
-    const runAt = new Date(call.app.clock.now() + FINISHED_BY_JOB_MS);
-    await enqueue(em, 'finish_account', { tenantId, id: account.id }, { runAt });
-    const id = account.connectionId;
-    const connection = id ? await em.findOne(Connection, { tenantId, id }) : null;
+    await finishByJob(em, call.app, account);
+    const connection = await connectionOf(em, account);
     if (!connection) return;
     account.connectionId = null;
-    em.remove(connection);
-    const resource = { type: 'connection', id: connection.id };
-    audit(em, call, 'connection_deleted', resource, { before: connection.summary() });
-    event(em, call, 'connection.deleted', { ...resource, generation: connection.version + 1 }, connection.summary());
-    announce(em, { kind: 'connection', tenantId, id: connection.id });
+    removeConnection(em, call, connection, 'NOTHING');
   });
 }
 

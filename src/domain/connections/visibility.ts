@@ -46,8 +46,13 @@ function ownedBy({ kind, userId, projectIds }: Principal): Conditions[number] {
  */
 export function refuseUnlessAllowed(principal: Principal, permission: Permission, id: string, connection: Owned): void {
   if (!canSee(principal, permission, connection)) throw connectionNotFound(id);
-  if (permission === 'connection:read' || principal.permissions.has(permission)) return;
-  if (principal.ownPermissions.has(permission) && isOwn(principal, connection)) return;
+  if (permission !== 'connection:read') refuseUnlessPermitted(principal, permission, connection);
+}
+
+/** Refuses an act on something that the caller sees. Fails with PERMISSION_MISSING. */
+export function refuseUnlessPermitted(principal: Principal, permission: Permission, owned: Owned): void {
+  if (principal.permissions.has(permission)) return;
+  if (principal.ownPermissions.has(permission) && isOwn(principal, owned)) return;
   throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission } });
 }
 
