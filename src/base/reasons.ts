@@ -78,6 +78,11 @@ export const REASONS = {
   FLOW_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such flow' },
   FLOW_RUN_FAILED: { code: 'FAILED_PRECONDITION', text: 'the flow was run and failed' },
   USER_SERVICE_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the user-service does not answer' },
+  HOST_NOT_ALLOWED: { code: 'PERMISSION_DENIED', text: 'the host is none of the hosts of the connection' },
+  CONNECTION_NOT_HTTP: { code: 'FAILED_PRECONDITION', text: 'the connection cannot be used for HTTP requests' },
+  TARGET_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the other side could not be reached' },
+  TARGET_TIMEOUT: { code: 'DEADLINE_EXCEEDED', text: 'the other side did not answer in time' },
+  RESPONSE_TOO_LARGE: { code: 'RESOURCE_EXHAUSTED', text: 'the other side answered too much' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

@@ -118,6 +118,8 @@ export type RefreshOutcome =
 export type FetchedTokens = {
   /** The token at hand if it lives `minLeftMs` longer, else one that is fetched. */
   get(key: string, minLeftMs: number, fetch: () => Promise<FetchedToken>): Promise<FetchedToken>;
+  /** Forgets a token that was refused. */
+  drop(token: string): void;
 };
 export type FetchedToken = {
   token: string;
@@ -233,4 +235,18 @@ export type ReadyCredential = {
   lifetimeS: number | null;
   /** Why it is not as fresh as it should be, where that is so: a reason of the contract. */
   warning?: string;
+  /** What requests with it obey. */
+  requests: RequestSettings;
+};
+
+/** What every request of a connection obeys. */
+export type RequestSettings = {
+  /** Empty: it has none. */
+  baseUrl: string;
+  /** Hosts beside that of the base URL, in lower case; `*.example.com` for all under it. */
+  allowedHosts: string[];
+  defaultHeaders: Record<string, string>;
+  timeoutMs: number;
+  retries: number;
+  backoffMs: number;
 };

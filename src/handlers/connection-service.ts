@@ -42,6 +42,7 @@ export const connectionService = implement(ConnectionService, {
     const { name, displayName, provider, baseUrl, isDefault, providerAccountId, providerAccountEmail } = request;
     const input = {
       ...{ name, displayName, provider, baseUrl, isDefault, providerAccountId, providerAccountEmail },
+      allowedHosts: request.allowedHosts.map((host) => host.toLowerCase()),
       projectId: request.projectId || null,
       ownerUserId: request.ownerUserId || null,
       credential: credentialInput(request.credential!),
@@ -90,6 +91,7 @@ export const connectionService = implement(ConnectionService, {
       request;
     const patch = {
       ...{ name, displayName, provider, baseUrl, timeoutMs, retries, backoffMs, isDefault },
+      allowedHosts: request.allowedHosts?.hosts.map((host) => host.toLowerCase()),
       credential: request.credential && credentialInput(request.credential),
       defaultHeaders: request.defaultHeaders?.entries,
       labels: request.labels?.entries,

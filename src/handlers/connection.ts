@@ -15,6 +15,7 @@ export function connectionToProto(view: ConnectionView, now: number): MessageIni
   return {
     ...{ id, name, displayName, provider, baseUrl, defaultHeaders, timeoutMs, retries, backoffMs, isDefault, labels },
     ...{ metadata, config, configSummary, providerAccountId, providerAccountEmail, providerAccountMetadata, enabled },
+    allowedHosts: connection.allowedHosts,
     projectId: connection.projectId ?? '',
     ownerUserId: connection.ownerUserId ?? '',
     kind: kindNumber(connection.kind),

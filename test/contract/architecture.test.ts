@@ -31,8 +31,12 @@ const DOMAIN: readonly (readonly string[])[] = [
   ['integrations'],
   ['connections'],
   ['tokens'],
+  ['usage'],
   ['authorizations'],
   ['accounts'],
+  ['requests'],
+  ['checks'],
+  ['webhooks', 'inbound'],
   ['langflow'],
   ['keys'],
 ];

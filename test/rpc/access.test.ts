@@ -25,6 +25,7 @@ describeRpc('AccessService', ({ as, server, transport, tenant, operator }) => {
       'connection:delete',
       'connection:read',
       'connection:update',
+      'connection:use',
       'integration:create',
       'integration:delete',
       'integration:read',

@@ -158,7 +158,7 @@ async function connect(
   const connection = await addConnection(em, systemCall(app, account.tenantId), seal, of, {
     // A second one of an account whose first was deleted comes under the same name.
     ...{ name: `${provider} ${accountId}`, displayName: account.username, projectId: null, provider, credential },
-    ...{ ownerUserId: account.ownerUserId, baseUrl, integrationId, enabled: true, isDefault: false },
+    ...{ ownerUserId: account.ownerUserId, baseUrl, allowedHosts: [], integrationId, enabled: true, isDefault: false },
     ...{ defaultHeaders: {}, timeoutMs: 60_000, retries: 2, backoffMs: 250, labels: {}, metadata: {}, config: {} },
     ...{ providerAccountId: remoteId, providerAccountEmail: '', providerAccountMetadata: {} },
     webhookSignatureSecret: null,

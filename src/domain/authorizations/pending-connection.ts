@@ -54,7 +54,16 @@ export async function pendingConnection(
     isDefault: false,
     ...{ provider: integration.provider, integrationId, kind: 'oauth2', status: 'PENDING', statusReason: 'pending' },
     ...{ requestedScopes: [], grantedScopes: [], missingScopes: [] },
-    ...{ baseUrl: '', defaultHeaders: {}, timeoutMs: 8_000, retries: 2, backoffMs: 250, metadata: {}, config: {} },
+    ...{
+      baseUrl: '',
+      allowedHosts: [],
+      defaultHeaders: {},
+      timeoutMs: 8_000,
+      retries: 2,
+      backoffMs: 250,
+      metadata: {},
+      config: {},
+    },
     ...{ providerAccountId: '', providerAccountEmail: '', providerAccountMetadata: {}, webhookSignatureSecret: null },
     ...{ enabled: true, version: 1, lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
   });

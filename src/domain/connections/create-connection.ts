@@ -15,7 +15,7 @@ import { checkConnectionFields, flushNamed } from './connection-input.ts';
 import { type ConnectionView, viewOf } from './connection-view.ts';
 import { findConnection } from './find-connection.ts';
 import { ownerFor, refuseUnknownUser } from './owner.ts';
-import { checkCredential, integrationFor } from './provider-rules.ts';
+import { checkCredential, defaultBaseUrl, integrationFor } from './provider-rules.ts';
 import { type CredentialInput, storeCredential } from './store-credential.ts';
 
 export type NewConnection = {
@@ -26,6 +26,8 @@ export type NewConnection = {
   provider: string;
   credential: CredentialInput;
   baseUrl: string;
+  /** Hosts beside that of the base URL, in lower case. */
+  allowedHosts: string[];
   defaultHeaders: Record<string, string>;
   timeoutMs: number;
   retries: number;
@@ -70,9 +72,10 @@ export async function createConnection(
         const { credential } = input;
         const refreshDue = integration && credential.fields.refreshable === true ? credential.expireTime : null;
         const of = { id, ownerUserId, provider };
+        const baseUrl = input.baseUrl || (await defaultBaseUrl(em, call, provider));
         return viewOf(
           em,
-          await addConnection(em, call, seal, of, { ...input, credential: { ...credential, refreshDue } }),
+          await addConnection(em, call, seal, of, { ...input, baseUrl, credential: { ...credential, refreshDue } }),
         );
       },
       repeat: async (made) => viewOf(em, await findConnection(em, call, made, 'connection:create')),

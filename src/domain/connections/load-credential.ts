@@ -26,6 +26,12 @@ type Row = {
   expire_time: string | null;
   lifetime_s: number | null;
   refs: Ref[] | null;
+  base_url: string;
+  default_headers: Record<string, string>;
+  allowed_hosts: string[];
+  timeout_ms: number;
+  retries: number;
+  backoff_ms: number;
 };
 
 /** Reads a connection's credential and opens its secrets. Null where there is no such connection. Throws IntegrityError. */
@@ -58,6 +64,10 @@ export async function loadCredential(
     lifetimeS: row.lifetime_s,
     missing: refs.filter((ref) => ref.secretId === null).map(({ field, name }) => ({ field, name })),
     secretIds: refs.flatMap((ref) => ref.secretId ?? []),
+    requests: {
+      ...{ baseUrl: row.base_url, allowedHosts: row.allowed_hosts, defaultHeaders: row.default_headers },
+      ...{ timeoutMs: row.timeout_ms, retries: row.retries, backoffMs: row.backoff_ms },
+    },
   };
 }
 

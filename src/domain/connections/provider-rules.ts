@@ -3,6 +3,7 @@ import type { Em } from '../../db/transaction.ts';
 import type { CredentialKind } from '../../model/connection.ts';
 import type { Integration } from '../../model/integration.ts';
 import { checkKey } from '../../providers/provider.ts';
+import { namesIn } from '../../providers/template.ts';
 import type { App, Call, Principal } from '../call.ts';
 import { findIntegration } from '../integrations/find-integration.ts';
 import { lookUpProvider } from '../integrations/find-provider.ts';
@@ -55,6 +56,13 @@ function checkCalledUrls({ kind, fields }: CredentialInput, production: boolean)
     if (production && !url.startsWith('https:'))
       throw fieldInvalid(`credential.${kind}.${name}`, 'must be an https URL');
   }
+}
+
+/** Where requests of a connection go that names no base URL: the provider's, where that is the same for everybody. */
+export async function defaultBaseUrl(em: Em, { app, principal }: Call, provider: string): Promise<string> {
+  const known = provider ? await lookUpProvider(app, em, principal.tenantId, provider) : null;
+  const url = known?.definition.apiBaseUrl ?? '';
+  return namesIn(url).length === 0 ? url : '';
 }
 
 /** Fails with FIELD_INVALID where a key does not look as the provider's keys do. Names that are no provider's are the caller's own. */

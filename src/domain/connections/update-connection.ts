@@ -10,8 +10,10 @@ import { checkConnectionFields, flushNamed } from './connection-input.ts';
 import { type ConnectionView, viewOf } from './connection-view.ts';
 import type { NewConnection } from './create-connection.ts';
 import { lockConnection } from './find-connection.ts';
+import { leadsElsewhere } from './hosts.ts';
 import { checkCredential, integrationFor, OF_INTEGRATIONS } from './provider-rules.ts';
 import { type CredentialInput, storeCredential } from './store-credential.ts';
+import { refuseUnlessPermitted } from './visibility.ts';
 
 type Changeable = Omit<
   NewConnection,
@@ -39,6 +41,9 @@ export async function updateConnection(
     const connection = await lockConnection(em, call, id, 'connection:update', etag);
     const before = connection.summary();
     const { credential, webhookSignatureSecret, isDefault = connection.isDefault, ...fields } = patch;
+    // Who may not read a credential may not have it sent to a host of their choice either.
+    if (!credential && leadsElsewhere(connection, patch))
+      refuseUnlessPermitted(call.principal, 'credential:read', connection);
     const kind = credential?.kind ?? connection.kind;
     if (isDefault && !(connection.isDefault && kind === connection.kind))
       await claimDefault(em, call, connection, kind);

@@ -31,4 +31,8 @@ export class FetchedTokenCache implements FetchedTokens {
       this.#fetching.delete(key);
     }
   }
+
+  drop(token: string): void {
+    for (const [key, known] of this.#entries.entries()) if (known.token === token) this.#entries.delete(key);
+  }
 }

@@ -1,5 +1,6 @@
 import { LatchkeyError } from '../../base/error.ts';
 import { IntegrityError } from '../../crypto/sealed-value.ts';
+import type { Permission } from '../access/permissions.ts';
 import { audit, auditRead } from '../audit/audit.ts';
 import type { Call, ReadyCredential } from '../call.ts';
 import { change } from '../change.ts';
@@ -10,6 +11,11 @@ import { fetchLogin } from './fetch-login.ts';
 import { lifetimeTooShort, refuseUnlessUsable } from './refuse-unless-usable.ts';
 import { renewIfDue } from './renew-if-due.ts';
 
+/** What a credential is asked for: what that takes, and what the audit log calls it. */
+export type CredentialUse = { permission: Permission; action: string };
+
+const READ: CredentialUse = { permission: 'credential:read', action: 'credentials_read' };
+
 /**
  * Answers a connection's credential, open. What it answers is shared: it must not be changed. Only a `minValidForMs` that is given can be refused as too long.
  * Fails with CONNECTION_NOT_FOUND, PERMISSION_MISSING, CONNECTION_DISABLED, INTEGRATION_DISABLED, REAUTHORIZATION_REQUIRED, SECRET_MISSING, SCOPE_MISSING,
@@ -19,12 +25,13 @@ export function getCredentials(
   call: Call,
   connectionId: string,
   minValidForMs: number | null,
+  use = READ,
 ): ReadyCredential | Promise<ReadyCredential> {
   const key = `${call.principal.tenantId} ${connectionId}`;
   const known = call.app.caches.credentials.peek(key);
   return known
-    ? handOut(call, connectionId, known, minValidForMs)
-    : loadAndHandOut(call, key, connectionId, minValidForMs);
+    ? handOut(call, connectionId, known, minValidForMs, use)
+    : loadAndHandOut(call, key, connectionId, minValidForMs, use);
 }
 
 async function loadAndHandOut(
@@ -32,8 +39,9 @@ async function loadAndHandOut(
   key: string,
   connectionId: string,
   minValidForMs: number | null,
+  use: CredentialUse,
 ): Promise<ReadyCredential> {
-  return handOut(call, connectionId, await load(call, key, connectionId), minValidForMs);
+  return handOut(call, connectionId, await load(call, key, connectionId), minValidForMs, use);
 }
 
 /** At once, unless a token must be fetched or the audit entry be written first. */
@@ -42,23 +50,28 @@ function handOut(
   connectionId: string,
   credential: ReadyCredential | null,
   minValidForMs: number | null,
+  use: CredentialUse,
 ): ReadyCredential | Promise<ReadyCredential> {
   const { app, principal } = call;
   if (!credential) throw connectionNotFound(connectionId);
-  refuseUnlessAllowed(principal, 'credential:read', connectionId, credential);
+  refuseUnlessAllowed(principal, use.permission, connectionId, credential);
   refuseUnlessUsable(app, credential, minValidForMs);
   const renewing = renewIfDue(call, credential, minValidForMs, () =>
     load(call, `${principal.tenantId} ${connectionId}`, connectionId),
   );
-  if (renewing) return renewing.then((fresh) => recordedHandOut(call, fresh));
+  if (renewing) return renewing.then((fresh) => recordedHandOut(call, fresh, use));
   const fetching = fetchToken(call, credential, minValidForMs ?? 0);
-  if (fetching) return fetching.then((token) => recordedHandOut(call, longEnough(call, token, minValidForMs)));
-  return recordedHandOut(call, credential);
+  if (fetching) return fetching.then((token) => recordedHandOut(call, longEnough(call, token, minValidForMs), use));
+  return recordedHandOut(call, credential, use);
 }
 
-function recordedHandOut(call: Call, credential: ReadyCredential): ReadyCredential | Promise<ReadyCredential> {
+function recordedHandOut(
+  call: Call,
+  credential: ReadyCredential,
+  { action }: CredentialUse,
+): ReadyCredential | Promise<ReadyCredential> {
   const { tenantId, connectionId } = credential;
-  const recorded = auditRead(call, 'credentials_read', { type: 'connection', id: connectionId });
+  const recorded = auditRead(call, action, { type: 'connection', id: connectionId });
   const used = () => {
     call.app.readAudit.used(tenantId, connectionId);
     return credential;
