@@ -55,6 +55,8 @@ const FETCHED_TOKENS_CACHED = 50_000;
 const COMMIT_MS = 3_000;
 const OWN_FLOWS_REMEMBERED = 50_000;
 const OWN_FLOWS_MS = 60_000;
+const RENEWALS_REMEMBERED = 50_000;
+const RENEWALS_MS = 30_000;
 
 /** What a process is given to run with. */
 export type Setting = {
@@ -176,6 +178,7 @@ async function openApp(
     loginPauses: new Pauses(),
     ownFlows: new Recent({ max: OWN_FLOWS_REMEMBERED, ttlMs: OWN_FLOWS_MS }),
     flowRuns: new Slots(),
+    renewedAfterRefusal: new Recent({ max: RENEWALS_REMEMBERED, ttlMs: RENEWALS_MS }),
     tenantInstances: new Set(config.langflow.tenantInstances ? ['langflow'] : []),
     providerHealth: new ProviderHealthCounts(systemClock),
     userService: openUserService(config, egress),

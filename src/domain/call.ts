@@ -68,6 +68,8 @@ export type App = {
   refreshes: Refreshes;
   /** Tokens that are fetched when they are used. */
   fetchedTokens: FetchedTokens;
+  /** Credentials that were renewed a moment ago because the other side had refused those before. */
+  renewedAfterRefusal: Recent;
   /** Wakes who waits for something to change, on this replica or another. */
   changes: ChangeSignals;
   readAudit: ReadAudit;

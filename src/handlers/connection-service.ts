@@ -27,12 +27,14 @@ import { revokeConnections } from '../domain/connections/revoke-connections.ts';
 import type { ProviderRevocation as RevocationName } from '../domain/connections/schedule-revocation.ts';
 import { setConnectionEnabled } from '../domain/connections/set-connection-enabled.ts';
 import { updateConnection } from '../domain/connections/update-connection.ts';
+import { sendRequest } from '../domain/requests/send-request.ts';
 import { getCredentials } from '../domain/tokens/get-credentials.ts';
 import { refreshConnection } from '../domain/tokens/refresh-connection.ts';
 import type { JsonObject as StoredJson } from '../model/json.ts';
 import { authorizationInput, authorizationToProto, startedToProto } from './authorization.ts';
 import { connectionToProto, statusName, statusNumber } from './connection.ts';
 import { credentialInput, credentialToProto, kindName } from './credential.ts';
+import { requestInput, requestResultToProto } from './http-request.ts';
 import { implement } from './implement.ts';
 import { pageRequest, pageResponse } from './page.ts';
 import { fromTimestamp, toTimestamp } from './time.ts';
@@ -181,6 +183,10 @@ export const connectionService = implement(ConnectionService, {
 
   async revokeConnections(call, { provider, dryRun }) {
     return revokeConnections(call, provider, dryRun);
+  },
+
+  async sendRequest(call, request) {
+    return requestResultToProto(await sendRequest(call, requestInput(request)));
   },
 });
 

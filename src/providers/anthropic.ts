@@ -7,8 +7,19 @@ export const anthropic: ProviderDefinition = {
   documentationUrl: 'https://platform.claude.com/docs/en/api/overview',
   sources: ['https://platform.claude.com/docs/en/api/overview', 'https://platform.claude.com/docs/en/api/models-list'],
   verifiedAt: '2026-11-20',
-  unconfirmed: ['Admin keys are checked elsewhere (/v1/organizations/users): here one may count as invalid.'],
+  unconfirmed: [
+    'The headers of rate limits.',
+    'Admin keys are checked elsewhere (/v1/organizations/users): here one may count as invalid.',
+  ],
   apiBaseUrl: 'https://api.anthropic.com',
+  rateLimitHeaders: [
+    {
+      name: 'anthropic-ratelimit-requests-reset',
+      format: 'date',
+      remaining: 'anthropic-ratelimit-requests-remaining',
+    },
+    { name: 'anthropic-ratelimit-tokens-reset', format: 'date', remaining: 'anthropic-ratelimit-tokens-remaining' },
+  ],
   keys: [
     {
       kind: 'api_key',

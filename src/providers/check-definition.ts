@@ -24,6 +24,7 @@ export function checkDefinition(definition: ProviderDefinition, field: string): 
   if (definition.verifiedAt && !isDay(definition.verifiedAt)) report('verified_at', 'is no day');
   const names = checkParameters(parameters, report);
   if (definition.apiBaseUrl) checkUrl('api_base_url', definition.apiBaseUrl, names, report);
+  checkHeaders('api_headers', definition.apiHeaders, report);
   if (oauth) checkOAuth(oauth, names, (path, description) => report(`oauth.${path}`, description));
   for (const [index, key] of keys.entries()) {
     checkKeyDefinition(key, names, (path, description) => report(`keys[${index}].${path}`, description));

@@ -13,7 +13,9 @@ export const githubApp: ProviderDefinition = {
     'https://docs.github.com/en/rest/apps/oauth-applications',
   ],
   verifiedAt: '2026-11-20',
+  unconfirmed: ['The headers of rate limits.'],
   apiBaseUrl: 'https://api.github.com',
+  rateLimitHeaders: [{ name: 'x-ratelimit-reset', format: 'epoch_seconds', remaining: 'x-ratelimit-remaining' }],
   oauth: {
     authorizationUrl: 'https://github.com/login/oauth/authorize',
     tokenUrl: 'https://github.com/login/oauth/access_token',

@@ -16,11 +16,13 @@ export const github: ProviderDefinition = {
   ],
   verifiedAt: '2026-11-20',
   unconfirmed: [
+    'The headers of rate limits.',
     'The header X-OAuth-Scopes, of classic tokens alone.',
     'What becomes of a used refresh token where an OAuth app has expiring tokens on.',
     'The forms of personal access tokens.',
   ],
   apiBaseUrl: 'https://api.github.com',
+  rateLimitHeaders: [{ name: 'x-ratelimit-reset', format: 'epoch_seconds', remaining: 'x-ratelimit-remaining' }],
   oauth: {
     authorizationUrl: 'https://github.com/login/oauth/authorize',
     tokenUrl: 'https://github.com/login/oauth/access_token',

@@ -10,8 +10,18 @@ export const hubspot: ProviderDefinition = {
     'https://developers.hubspot.com/docs/apps/legacy-apps/private-apps/overview',
   ],
   verifiedAt: '2026-11-20',
-  unconfirmed: ['That a refresh answers the same refresh token; one third party says that it rotates.'],
+  unconfirmed: [
+    'The headers of rate limits.',
+    'That a refresh answers the same refresh token; one third party says that it rotates.',
+  ],
   apiBaseUrl: 'https://api.hubapi.com',
+  rateLimitHeaders: [
+    {
+      name: 'x-hubspot-ratelimit-interval-milliseconds',
+      format: 'milliseconds',
+      remaining: 'x-hubspot-ratelimit-remaining',
+    },
+  ],
   oauth: {
     authorizationUrl: 'https://app.hubspot.com/oauth/authorize',
     tokenUrl: 'https://api.hubapi.com/oauth/2026-03/token',

@@ -22,6 +22,7 @@ export const notion: ProviderDefinition = {
     'The prefixes of internal tokens.',
   ],
   apiBaseUrl: 'https://api.notion.com',
+  apiHeaders: version,
   oauth: {
     authorizationUrl: 'https://api.notion.com/v1/oauth/authorize',
     tokenUrl: 'https://api.notion.com/v1/oauth/token',

@@ -15,6 +15,10 @@ export const openai: ProviderDefinition = {
     'Admin keys are checked elsewhere (/v1/organization/users): here one may count as restricted.',
   ],
   apiBaseUrl: 'https://api.openai.com',
+  rateLimitHeaders: [
+    { name: 'x-ratelimit-reset-requests', format: 'duration', remaining: 'x-ratelimit-remaining-requests' },
+    { name: 'x-ratelimit-reset-tokens', format: 'duration', remaining: 'x-ratelimit-remaining-tokens' },
+  ],
   keys: [
     {
       kind: 'bearer',

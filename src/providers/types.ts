@@ -16,6 +16,15 @@ export type ProviderDefinition = {
   apiBaseUrl?: string;
   oauth?: OAuthDefinition;
   keys?: KeyDefinition[];
+  apiHeaders?: Record<string, string>;
+  rateLimitHeaders?: RateLimitHeader[];
+};
+
+export type RateLimitHeader = {
+  name: string;
+  format: 'seconds' | 'milliseconds' | 'duration' | 'epoch_seconds' | 'date';
+  /** Only where this header holds 0. */
+  remaining?: string;
 };
 
 export type ProviderParameter = {

@@ -23,3 +23,7 @@ export const clientCredentials = (
 export const login = (value: MessageInitShape<typeof LoginCredentialSchema>): Credential => ({
   kind: { case: 'login', value },
 });
+
+export const basic = (username: string, password: string): Credential => ({
+  kind: { case: 'basic', value: { username, password: secret(password) } },
+});

@@ -182,7 +182,7 @@ describeRpc('ConnectionService.CreateConnection', ({ as }) => {
     const cases: [Parameters<typeof connections.createConnection>[0], string][] = [
       [{ ...base, providerAccountId: 'a\0b' }, 'provider_account_id'],
       [{ ...base, labels: { entries: { 'k\0': 'v' } } }, 'labels.entries'],
-      [{ ...base, config: { deep: ['\0'] } }, 'config["deep"]["0"]'],
+      [{ ...base, config: { deep: ['\0'] } }, 'config["deep"][0]'],
       [{ ...base, credential: bearer('t\0') }, 'credential.bearer.token.value'],
     ];
     for (const [request, field] of cases) {

@@ -14,6 +14,7 @@ import { audit } from '../audit/audit.ts';
 import type { App, Call, OAuthSetup, ReadyCredential } from '../call.ts';
 import { announce } from '../change.ts';
 import { claimDefault } from '../connections/claim-default.ts';
+import { overHeaders } from '../connections/provider-rules.ts';
 import { type CredentialInput, storeCredential } from '../connections/store-credential.ts';
 import { connectionNotFound } from '../connections/visibility.ts';
 import { event } from '../events/event.ts';
@@ -71,6 +72,7 @@ export async function storeGrant(
   connection.missingScopes = missingScopes(wanted, connection.grantedScopes);
   const derived = grant.before?.fields.base_url;
   if (!connection.baseUrl || connection.baseUrl === derived) connection.baseUrl = baseUrlOf(call.app, setup, grant);
+  connection.defaultHeaders = overHeaders(setup.provider.definition.apiHeaders ?? {}, connection.defaultHeaders);
   connection.changed(new Date(call.app.clock.now()));
   await em.flush();
   const kept = same ? (grant.before?.secrets.refresh_token ?? null) : null;

@@ -15,7 +15,7 @@ import { checkConnectionFields, flushNamed } from './connection-input.ts';
 import { type ConnectionView, viewOf } from './connection-view.ts';
 import { findConnection } from './find-connection.ts';
 import { ownerFor, refuseUnknownUser } from './owner.ts';
-import { checkCredential, defaultBaseUrl, integrationFor } from './provider-rules.ts';
+import { checkCredential, integrationFor, overHeaders, requestDefaults } from './provider-rules.ts';
 import { type CredentialInput, storeCredential } from './store-credential.ts';
 
 export type NewConnection = {
@@ -72,10 +72,17 @@ export async function createConnection(
         const { credential } = input;
         const refreshDue = integration && credential.fields.refreshable === true ? credential.expireTime : null;
         const of = { id, ownerUserId, provider };
-        const baseUrl = input.baseUrl || (await defaultBaseUrl(em, call, provider));
+        const defaults = await requestDefaults(em, call, provider, credential.kind);
+        const baseUrl = input.baseUrl || defaults.baseUrl;
+        const defaultHeaders = overHeaders(defaults.headers, input.defaultHeaders);
         return viewOf(
           em,
-          await addConnection(em, call, seal, of, { ...input, baseUrl, credential: { ...credential, refreshDue } }),
+          await addConnection(em, call, seal, of, {
+            ...input,
+            baseUrl,
+            defaultHeaders,
+            credential: { ...credential, refreshDue },
+          }),
         );
       },
       repeat: async (made) => viewOf(em, await findConnection(em, call, made, 'connection:create')),

@@ -58,11 +58,27 @@ function checkCalledUrls({ kind, fields }: CredentialInput, production: boolean)
   }
 }
 
-/** Where requests of a connection go that names no base URL: the provider's, where that is the same for everybody. */
-export async function defaultBaseUrl(em: Em, { app, principal }: Call, provider: string): Promise<string> {
+/**
+ * What requests to a provider need, under what a new connection says itself: the base URL, where that is the same for everybody, and headers of its API and
+ * of the kind of key.
+ */
+export async function requestDefaults(
+  em: Em,
+  { app, principal }: Call,
+  provider: string,
+  kind: CredentialKind,
+): Promise<{ baseUrl: string; headers: Record<string, string> }> {
   const known = provider ? await lookUpProvider(app, em, principal.tenantId, provider) : null;
-  const url = known?.definition.apiBaseUrl ?? '';
-  return namesIn(url).length === 0 ? url : '';
+  if (!known) return { baseUrl: '', headers: {} };
+  const { apiBaseUrl = '', apiHeaders, keys = [] } = known.definition;
+  const baseUrl = namesIn(apiBaseUrl).length === 0 ? apiBaseUrl : '';
+  return { baseUrl, headers: { ...apiHeaders, ...keys.find((key) => key.kind === kind)?.headers } };
+}
+
+/** Headers over others, whose names compare without case. */
+export function overHeaders(defaults: Record<string, string>, own: Record<string, string>): Record<string, string> {
+  const set = new Set(Object.keys(own).map((name) => name.toLowerCase()));
+  return { ...Object.fromEntries(Object.entries(defaults).filter(([name]) => !set.has(name.toLowerCase()))), ...own };
 }
 
 /** Fails with FIELD_INVALID where a key does not look as the provider's keys do. Names that are no provider's are the caller's own. */

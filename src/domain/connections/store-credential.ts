@@ -1,4 +1,3 @@
-import { LatchkeyError } from '../../base/error.ts';
 import type { SecretText } from '../../base/secret-text.ts';
 import type { Sealer } from '../../crypto/keyring.ts';
 import type { Em } from '../../db/transaction.ts';
@@ -7,6 +6,7 @@ import { Credential, credentialPlace } from '../../model/credential.ts';
 import { CredentialSecretRef } from '../../model/credential-secret-ref.ts';
 import type { JsonObject } from '../../model/json.ts';
 import type { Call } from '../call.ts';
+import { refuseUnlessMayUseSecrets, secretIdOf } from './secret-reference.ts';
 
 /** A secret field: its value, or the name of a stored secret. */
 export type SecretSource = { value: SecretText } | { secretRef: string };
@@ -67,25 +67,8 @@ export async function storeCredential(
   for (const [field, source] of Object.entries(input.secrets)) {
     if (!('secretRef' in source)) continue;
     refuseUnlessMayUseSecrets(call);
-    const secretId = await resolve(em, connection, field, source.secretRef);
+    const secretId = await secretIdOf(em, connection, field, source.secretRef);
     em.create(CredentialSecretRef, { tenantId, connectionId, field, secretName: source.secretRef, secretId });
   }
   await em.flush();
-}
-
-/** Who makes a connection that refers to a secret can have its value handed out: that takes a permission of its own. */
-function refuseUnlessMayUseSecrets({ principal }: Call): void {
-  if (principal.permissions.has('secret:use')) return;
-  throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'secret:use' } });
-}
-
-/** The secret of that name in the connection's project or, failing that, of the whole tenant. */
-async function resolve(em: Em, { tenantId, projectId }: Connection, field: string, name: string): Promise<string> {
-  const [found] = await em.execute<{ id: string }[]>(
-    `select id from latchkey.secret where tenant_id = ? and name = ? and (project_id is null or project_id = ?)
-     order by project_id nulls last limit 1 for key share`,
-    [tenantId, name, projectId],
-  );
-  if (!found) throw new LatchkeyError('SECRET_MISSING', { metadata: { name, field } });
-  return found.id;
 }

@@ -79,6 +79,24 @@ function recordedHandOut(
   return recorded ? recorded.then(used) : used();
 }
 
+/**
+ * A connection's credential as it is stored, usable or not: for who goes by the connection and brings a credential of their own.
+ * Fails with CONNECTION_NOT_FOUND, PERMISSION_MISSING, CONNECTION_DISABLED, AUDIT_UNAVAILABLE.
+ */
+export async function storedCredential(
+  call: Call,
+  connectionId: string,
+  { permission, action }: CredentialUse,
+): Promise<ReadyCredential> {
+  const credential = await load(call, `${call.principal.tenantId} ${connectionId}`, connectionId);
+  if (!credential) throw connectionNotFound(connectionId);
+  refuseUnlessAllowed(call.principal, permission, connectionId, credential);
+  if (!credential.enabled)
+    throw new LatchkeyError('CONNECTION_DISABLED', { metadata: { connection_id: connectionId } });
+  await auditRead(call, action, { type: 'connection', id: connectionId });
+  return credential;
+}
+
 /** For the kinds whose token is fetched when it is used. */
 function fetchToken(call: Call, credential: ReadyCredential, minLeftMs: number): Promise<ReadyCredential> | null {
   if (credential.kind === 'client_credentials') return fetchClientCredentials(call, credential, minLeftMs);

@@ -1,11 +1,12 @@
+import { hash } from 'node:crypto';
 import type { Call, ReadyCredential } from '../call.ts';
 import { type CredentialUse, getCredentials } from './get-credentials.ts';
 import { refresh } from './refresh.ts';
 import { isRefreshable } from './refuse-unless-usable.ts';
 
 /**
- * Another credential in place of one that the other side refused (401), where a token can be renewed or fetched anew; of many that were refused at once
- * one is renewed. Null: there is no other. Fails as getCredentials does.
+ * Another credential in place of one that the other side refused (401): the one that is current by now, or one that is renewed for the purpose. Of many that
+ * were refused at once one is renewed, and one that came of this is not renewed again for 30 s. Null: there is no other. Fails as getCredentials does.
  */
 export async function renewRefused(
   call: Call,
@@ -13,17 +14,27 @@ export async function renewRefused(
   use: CredentialUse,
 ): Promise<ReadyCredential | null> {
   const { app } = call;
-  if (isRefreshable(refused)) {
-    // Shared with whoever was refused with the same token: its generation is the key.
-    await refresh(app, refused, { force: true });
-  } else {
-    const fetched = refused.secrets.access_token ?? refused.secrets.key;
-    if (fetched) app.fetchedTokens.drop(fetched);
-  }
-  const now = await getCredentials(call, refused.connectionId, null, use);
-  return sameSecrets(now, refused) ? null : now;
+  const current = await getCredentials(call, refused.connectionId, null, use);
+  if (!sameSecrets(current, refused)) return current;
+  if (app.renewedAfterRefusal.has(keyOf(refused))) return null;
+  // Shared with all who were refused with the same token.
+  if (isRefreshable(refused)) await refresh(app, refused);
+  else app.fetchedTokens.drop(tokenOf(refused));
+  const renewed = await getCredentials(call, refused.connectionId, null, use);
+  if (sameSecrets(renewed, refused)) return null;
+  app.renewedAfterRefusal.add(keyOf(renewed));
+  return renewed;
+}
+
+/** Of the kinds whose token is fetched when it is used. */
+function tokenOf({ secrets }: ReadyCredential): string {
+  return secrets.access_token ?? secrets.key ?? '';
+}
+
+function keyOf({ tenantId, connectionId, secrets }: ReadyCredential): string {
+  return `${tenantId} ${connectionId} ${hash('sha256', JSON.stringify(secrets), 'base64')}`;
 }
 
 function sameSecrets(one: ReadyCredential, other: ReadyCredential): boolean {
-  return JSON.stringify(one.secrets) === JSON.stringify(other.secrets);
+  return keyOf(one) === keyOf(other);
 }

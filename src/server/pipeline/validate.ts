@@ -94,7 +94,8 @@ function unstorableText(value: unknown, path: string): string | null {
     if (key === '$typeName') continue;
     const oneof = isMessage && isOneofValue(part) ? part : null;
     const name = snakeCase(oneof?.case ?? key);
-    const at = isMessage ? `${path}${path && '.'}${name}` : `${path}[${JSON.stringify(key)}]`;
+    const subscript = Array.isArray(value) ? key : JSON.stringify(key);
+    const at = isMessage ? `${path}${path && '.'}${name}` : `${path}[${subscript}]`;
     const found = unstorableText(key, path) ?? unstorableText(oneof ? oneof.value : part, at);
     if (found !== null) return found;
   }

@@ -1,0 +1,32 @@
+import { LatchkeyError } from '../../base/error.ts';
+import type { ReadyCredential } from '../call.ts';
+import { type HttpParameters, httpParameters } from '../connections/http-parameters.ts';
+import { addCredentialQuery, type RequestPath, requestHeaders, targetUrl } from './outgoing-request.ts';
+
+/** A request with its credential in it. */
+export type PreparedRequest = { url: URL; headers: [string, string][]; parameters: HttpParameters };
+
+type Parts = RequestPath & { headers: readonly (readonly [string, string])[] };
+
+/** Fails with CONNECTION_NOT_HTTP, HOST_NOT_ALLOWED, FIELD_INVALID that names `path`. */
+export function prepareRequest(
+  credential: ReadyCredential,
+  { path, query, headers: callers }: Parts,
+  body: { contentType: string; fixed: boolean } | null,
+): PreparedRequest {
+  const { connectionId, kind, fields, secrets, requests } = credential;
+  const parameters = httpParameters(kind, fields, secrets);
+  if (parameters.headers.length + parameters.query.length === 0) throw notHttp(connectionId, 'kind');
+  if (!requests.baseUrl && !/^https?:/i.test(path)) throw notHttp(connectionId, 'base_url');
+  const url = targetUrl(requests, { path, query });
+  addCredentialQuery(url, parameters);
+  const own = body?.fixed ? callers.filter(([name]) => name.toLowerCase() !== 'content-type') : callers;
+  const headers = requestHeaders(requests.defaultHeaders, own, parameters);
+  if (body && !headers.some(([name]) => name.toLowerCase() === 'content-type'))
+    headers.push(['content-type', body.contentType]);
+  return { url, headers, parameters };
+}
+
+function notHttp(connectionId: string, cause: 'kind' | 'base_url'): LatchkeyError {
+  return new LatchkeyError('CONNECTION_NOT_HTTP', { metadata: { connection_id: connectionId, cause } });
+}
