@@ -48,6 +48,7 @@ import { serveOAuth } from './server/oauth-redirects.ts';
 import { methodsOf } from './server/pipeline/method.ts';
 import { Pipeline } from './server/pipeline/pipeline.ts';
 import { warmValidation } from './server/pipeline/validate.ts';
+import { RequestProxy } from './server/proxy.ts';
 
 const PRINCIPALS_CACHED = 50_000;
 const OAUTH_SETUPS_CACHED = 10_000;
@@ -105,7 +106,9 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const health = new Health(app, listener, grpcHealth, [
     ...new Set(methods.map((method) => method.labels.grpc_service)),
   ]);
+  const proxy = new RequestProxy(app);
   const http = createHttpServer(config, {
+    proxy,
     ...{ health, log },
     connect: createConnectHandler(config, pipeline, methods),
     oauth: (request, response) => serveOAuth(app, request, response),
@@ -120,7 +123,7 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const housekeeper = new Housekeeper(app);
   housekeeper.start();
   opened.push(() => housekeeper.stop());
-  opened.push(() => drainServers({ grpc, http, pipeline, health, graceMs: config.shutdownGraceMs }));
+  opened.push(() => drainServers({ grpc, http, pipeline, proxy, health, graceMs: config.shutdownGraceMs }));
   const firstAdminKey = await ensureOperatorKey(app);
   const grpcPort = await listenGrpc(grpc, config);
   const httpPort = await listenHttp(http, config);

@@ -42,6 +42,8 @@ export function readConfig(env: Env = process.env) {
     maxInFlight: read.integer('MAX_IN_FLIGHT', 2_000, 1, 1_000_000),
     maxMessageBytes: read.integer('MAX_MESSAGE_BYTES', 4 * 1024 * 1024, 1024, 64 * 1024 * 1024),
     maxCallMs: read.integer('MAX_CALL_MS', 60_000, 100, 3_600_000),
+    proxyMaxInFlight: read.integer('PROXY_MAX_IN_FLIGHT', 1_000, 1, 100_000),
+    proxyIdleMs: read.integer('PROXY_IDLE_MS', 120_000, 100, 3_600_000),
     shutdownGraceMs: read.integer('SHUTDOWN_GRACE_MS', 20_000, 0, 600_000),
     /** `npm start` puts a shell between npm and us, which dies of a signal without passing it on. */
     stopsWithParent: env.npm_lifecycle_event === 'start',

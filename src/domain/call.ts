@@ -237,6 +237,8 @@ export type ReadyCredential = {
   lifetimeS: number | null;
   /** Why it is not as fresh as it should be, where that is so: a reason of the contract. */
   warning?: string;
+  /** Its token was fetched for the use, and can be fetched anew. */
+  fetched?: true;
   /** What requests with it obey. */
   requests: RequestSettings;
 };

@@ -1,6 +1,7 @@
 import type { LookupAddress } from 'node:dns';
 import { lookup as systemLookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
+import type { Readable } from 'node:stream';
 import { Agent, Client } from 'undici';
 import { LatchkeyError } from '../base/error.ts';
 import { type Allowlist, parseAllowlist, permits } from './allowlist.ts';
@@ -8,6 +9,7 @@ import { dialer } from './dial.ts';
 import { EgressError } from './egress-error.ts';
 import { exchange, type Limits } from './exchange.ts';
 import { OwnPorts } from './own-ports.ts';
+import { type AnswerSink, type RelayLimits, relay } from './relay.ts';
 import { type EgressInit, requestTo, targetOf } from './request.ts';
 import { responseOf } from './response.ts';
 import { openStream, type StreamedAnswer, type StreamLimits } from './stream.ts';
@@ -20,6 +22,13 @@ const STREAMS_PER_ORIGIN = 4_096;
 const IDLE_MS = 4_000;
 /** However long a server offers to keep a connection. */
 const MAX_IDLE_MS = 30_000;
+
+/** A request whose body may be a stream. */
+type RelayInit = Omit<EgressInit, 'body'> & {
+  body: Readable | Uint8Array | null;
+  /** Of the body; null: nobody knows, and it goes in chunks. */
+  contentLength: number | null;
+};
 
 /** Every address of a host name. */
 export type Lookup = (host: string) => Promise<LookupAddress[]>;
@@ -83,6 +92,23 @@ export class Egress {
   ): Promise<StreamedAnswer> => {
     const target = this.#targetOf(url);
     return openStream(this.#streams, requestTo(target, init), { ...init, host: target.hostname });
+  };
+
+  /**
+   * Makes one HTTP call whose request and answer may be streams, and hands the answer on; a redirect is an answer. Nothing is decompressed.
+   * Fails with ADDRESS_FORBIDDEN, or EgressError.
+   */
+  readonly relay = async (
+    url: string | URL,
+    { body, contentLength, ...init }: RelayInit & RelayLimits & { signal: AbortSignal },
+    sink: AnswerSink,
+  ): Promise<void> => {
+    const target = this.#targetOf(url);
+    const request = requestTo(target, init);
+    const length = contentLength === null ? [] : ['content-length', String(contentLength)];
+    request.headers = [...(request.headers as string[]), ...length];
+    request.body = body;
+    await relay(this.#streams, request, sink, { ...init, host: target.hostname });
   };
 
   /** The same door, open to further hosts: those that the operator's own settings name. It closes with this one. */

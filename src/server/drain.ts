@@ -3,23 +3,31 @@ import type { Health } from './health.ts';
 import type { HttpServer } from './http.ts';
 import { closeSessions } from './http2-sessions.ts';
 import type { Pipeline } from './pipeline/pipeline.ts';
+import type { RequestProxy } from './proxy.ts';
 
 /** How long answers that are written may take to leave once no call is under way. */
 const FLUSH_MS = 300;
 /** How long interrupted calls may take to answer. */
 const INTERRUPT_MS = 1_000;
 
-type Servers = { grpc: GrpcServer; http: HttpServer; pipeline: Pipeline; health: Health; graceMs: number };
+type Servers = {
+  grpc: GrpcServer;
+  http: HttpServer;
+  pipeline: Pipeline;
+  proxy: RequestProxy;
+  health: Health;
+  graceMs: number;
+};
 
 /**
  * Stops: not ready at once, no new connections, calls in flight end by themselves within the grace, the rest with SHUTTING_DOWN. Streams of health
  * and reflection, which never end by themselves, are cut last.
  */
-export async function drainServers({ grpc, http, pipeline, health, graceMs }: Servers): Promise<void> {
+export async function drainServers({ grpc, http, pipeline, proxy, health, graceMs }: Servers): Promise<void> {
   health.drain();
   const grpcClosed = new Promise<void>((done) => grpc.tryShutdown(() => done()));
   const httpClosed = closeHttp(http);
-  if (!(await settled(pipeline.idle(), graceMs))) {
+  if (!(await settled(Promise.all([pipeline.idle(), proxy.idle()]), graceMs))) {
     pipeline.interruptAll();
     await settled(pipeline.idle(), INTERRUPT_MS);
   }

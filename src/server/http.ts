@@ -9,6 +9,7 @@ import type { Config } from '../config.ts';
 import type { createConnectHandler } from './connect.ts';
 import type { Health } from './health.ts';
 import { trackSessions } from './http2-sessions.ts';
+import type { RequestProxy } from './proxy.ts';
 
 const MAX_HEADER_BYTES = 32 * 1024;
 const HEADERS_MS = 10_000;
@@ -22,6 +23,8 @@ type Parts = {
   metrics: () => Promise<string>;
   /** Serves what browsers come to during an authorization; answers whether it did. */
   oauth: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
+  /** Passes requests on; answers whether it did. */
+  proxy: Pick<RequestProxy, 'serve'>;
   log: Log;
 };
 type Route = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
@@ -46,7 +49,8 @@ export function createHttpServer(config: Config, parts: Parts): HttpServer {
     {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: HEADERS_MS,
-      requestTimeout: Math.max(config.maxCallMs, HEADERS_MS),
+      // What is passed on may take hours to come; it and all else has limits of its own.
+      requestTimeout: 0,
     },
     listener,
   );
@@ -85,7 +89,7 @@ function routesOf({ health, metrics }: Parts): Record<string, Route> {
 
 async function serve(
   config: Config,
-  { connect, oauth }: Parts,
+  { connect, oauth, proxy }: Parts,
   routes: Record<string, Route>,
   request: IncomingMessage,
   response: ServerResponse,
@@ -107,9 +111,20 @@ async function serve(
     sendJson(response, 405, { message: 'the method is not allowed here' });
     return;
   }
+  if (await proxy.serve(request, response)) return;
+  limitTime(request, response, Math.max(config.maxCallMs, HEADERS_MS));
   if (await oauth(request, response)) return;
   if (await connect(request, response)) return;
   sendJson(response, 404, { code: 'unimplemented', message: 'there is nothing at this path' });
+}
+
+/** Ends a connection on which a request does not come whole in time. */
+function limitTime(request: IncomingMessage, response: ServerResponse, ms: number): void {
+  if (request.complete || request.method === 'GET') return;
+  const timer = setTimeout(() => {
+    if (!request.complete) request.destroy();
+  }, ms);
+  response.once('close', () => clearTimeout(timer));
 }
 
 /** CORS for the origins that are allowed (https://fetch.spec.whatwg.org/#http-cors-protocol); others get no headers, and their browsers refuse. */

@@ -11,7 +11,12 @@ export async function startReceiver(answer: Answer = (_, response) => void respo
   const requests: Received[] = [];
   const listener = await listenHttp(async (request, response) => {
     const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk as Buffer);
+    try {
+      for await (const chunk of request) chunks.push(chunk as Buffer);
+    } catch {
+      // Who sent it has left.
+      return;
+    }
     const { method = '', url: path = '', headers } = request;
     const received = { method, path, headers, body: Buffer.concat(chunks) };
     receiver.answer(received, response, requests.push(received) - 1);

@@ -38,7 +38,7 @@ export async function fetchClientCredentials(
     );
     const { scopes, expireTime, lifetimeS } = token;
     const secrets = { access_token: token.token };
-    return { ...credential, kind: 'oauth2', fields: { scopes }, secrets, expireTime, lifetimeS };
+    return { ...credential, kind: 'oauth2', fields: { scopes }, secrets, expireTime, lifetimeS, fetched: true };
   } catch (error) {
     if (integrationId && error instanceof OAuthError && refusesClient(error))
       await noteClientError(systemCall(app, tenantId), integrationId, error.code);

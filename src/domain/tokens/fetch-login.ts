@@ -21,7 +21,10 @@ export async function fetchLogin(app: App, credential: ReadyCredential, minLeftM
     const name = String(fields.header || 'Authorization');
     const prefix = String(fields.prefix || (fields.header ? '' : 'Bearer '));
     const header = { location: 'header', name, prefix };
-    return { ...credential, kind: 'api_key', fields: header, secrets: { key: token }, expireTime, lifetimeS };
+    return {
+      ...{ ...credential, kind: 'api_key', fields: header, secrets: { key: token } },
+      ...{ expireTime, lifetimeS, fetched: true },
+    };
   } catch (error) {
     throw oauthFailure(error, null);
   }

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { Call, ReadyCredential } from '../call.ts';
+import type { App, Call, ReadyCredential } from '../call.ts';
 import { type CredentialUse, getCredentials } from './get-credentials.ts';
 import { refresh } from './refresh.ts';
 import { isRefreshable } from './refuse-unless-usable.ts';
@@ -14,9 +14,9 @@ export async function renewRefused(
   use: CredentialUse,
 ): Promise<ReadyCredential | null> {
   const { app } = call;
+  if (!mayBeRenewed(app, refused)) return null;
   const current = await getCredentials(call, refused.connectionId, null, use);
   if (!sameSecrets(current, refused)) return current;
-  if (app.renewedAfterRefusal.has(keyOf(refused))) return null;
   // Shared with all who were refused with the same token.
   if (isRefreshable(refused)) await refresh(app, refused);
   else app.fetchedTokens.drop(tokenOf(refused));
@@ -24,6 +24,11 @@ export async function renewRefused(
   if (sameSecrets(renewed, refused)) return null;
   app.renewedAfterRefusal.add(keyOf(renewed));
   return renewed;
+}
+
+/** Whether there may be another credential in place of a refused one: a key that was given is what it is. */
+export function mayBeRenewed(app: App, refused: ReadyCredential): boolean {
+  return (isRefreshable(refused) || refused.fetched === true) && !app.renewedAfterRefusal.has(keyOf(refused));
 }
 
 /** Of the kinds whose token is fetched when it is used. */

@@ -21,7 +21,8 @@ function set(exchange: Exchange, principal: Principal): void {
   exchange.principal = principal;
 }
 
-function presentedCredential(header: Exchange['incoming']['header']): string {
+/** Fails with CREDENTIALS_MISSING, CREDENTIALS_INVALID. */
+export function presentedCredential(header: Exchange['incoming']['header']): string {
   const authorization = header('authorization');
   if (authorization) {
     const token = BEARER.exec(authorization)?.[1];

@@ -95,7 +95,8 @@ class ExchangeCall implements Call {
 
 const REQUEST_ID = /^[\x21-\x7e]{1,100}$/;
 
-function requestIdOf(given: string | undefined): string {
+/** The caller's id for the request, where it can be one, else a new one. */
+export function requestIdOf(given: string | undefined): string {
   return given !== undefined && REQUEST_ID.test(given) ? given : newRequestId();
 }
 

@@ -1,0 +1,229 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { codeToHttpStatus, codeToString } from '@connectrpc/connect/protocol-connect';
+import { Counter, Gauge } from 'prom-client';
+import { LatchkeyError } from '../base/error.ts';
+import { REASONS } from '../base/reasons.ts';
+import { authenticate } from '../domain/access/authenticate.ts';
+import type { App, Call } from '../domain/call.ts';
+import { type ProxySink, proxyRequest } from '../domain/requests/proxy-request.ts';
+import { callerAddress } from './address.ts';
+import { presentedCredential } from './pipeline/authenticate.ts';
+import { requestIdOf } from './pipeline/exchange.ts';
+import { asLatchkeyError, codeNumber } from './pipeline/status.ts';
+
+const PATH = /^\/proxy\/(conn_[0-9a-hjkmnp-tv-z]{26})(\/[^?]*)?(\?.*)?$/;
+/** What is for us alone, and never passed on. */
+const OURS = new Set(['authorization', 'x-api-key', 'latchkey-user', 'x-request-id', 'origin', 'referer']);
+
+/** Passes HTTP requests on with a connection's credential: `/proxy/{connection_id}/{path}`. */
+export class RequestProxy {
+  readonly #app: App;
+  readonly #total: Counter<'code'>;
+  #inFlight = 0;
+  #whenIdle: (() => void) | null = null;
+
+  constructor(app: App) {
+    this.#app = app;
+    const registers = [app.metrics.registry];
+    const help = 'Requests passed on, by how they ended: OK or the code of an error of ours.';
+    this.#total = new Counter({
+      name: 'latchkey_proxy_requests_total',
+      help,
+      labelNames: ['code'] as const,
+      registers,
+    });
+    const inFlight = () => this.#inFlight;
+    new Gauge({
+      ...{ name: 'latchkey_proxy_requests_in_flight', help: 'Requests that are being passed on.', registers },
+      collect() {
+        this.set(inFlight());
+      },
+    });
+  }
+
+  /** Answers whether the path was one of these. */
+  async serve(request: IncomingMessage, response: ServerResponse): Promise<boolean> {
+    const url = request.url ?? '';
+    if (!url.startsWith('/proxy/')) return false;
+    const startedAt = performance.now();
+    const header = (name: string) => [request.headers[name]].flat()[0];
+    const requestId = requestIdOf(header('x-request-id'));
+    response.setHeader('x-request-id', requestId);
+    const transfer = new Transfer(response, url);
+    this.#inFlight += 1;
+    let failure: LatchkeyError | null = null;
+    let call: Call | null = null;
+    try {
+      call = await this.#callOf(request, header, requestId, transfer);
+      await proxyRequest(call, proxiedRequest(request, url), transfer);
+      transfer.end();
+    } catch (error) {
+      failure = asLatchkeyError(error);
+      transfer.fail(failure, requestId);
+    } finally {
+      this.#inFlight -= 1;
+      if (this.#inFlight === 0) this.#whenIdle?.();
+      this.#report(request, transfer, { call, failure, requestId, ms: performance.now() - startedAt });
+    }
+    return true;
+  }
+
+  /** Resolves once nothing is being passed on. */
+  idle(): Promise<void> {
+    return new Promise((done) => {
+      this.#whenIdle = done;
+      if (this.#inFlight === 0) done();
+    });
+  }
+
+  async #callOf(
+    request: IncomingMessage,
+    header: (name: string) => string | undefined,
+    requestId: string,
+    { signal }: Transfer,
+  ): Promise<Call> {
+    const app = this.#app;
+    if (this.#inFlight > app.config.proxyMaxInFlight) throw new LatchkeyError('OVERLOADED', { retryAfterMs: 1_000 });
+    const { remoteAddress = '' } = request.socket;
+    const address = callerAddress(remoteAddress, header('x-forwarded-for'), app.config.trustedProxies);
+    const actsFor = header('latchkey-user') || undefined;
+    const principal = await authenticate(app, { credential: credentialOf(header), actsFor });
+    return { app, principal, requestId, address, signal };
+  }
+
+  #report(
+    request: IncomingMessage,
+    { status, bytes }: Transfer,
+    {
+      call,
+      failure,
+      requestId,
+      ms,
+    }: { call: Call | null; failure: LatchkeyError | null; requestId: string; ms: number },
+  ): void {
+    const code = failure ? REASONS[failure.reason].code : 'OK';
+    this.#total.inc({ code });
+    const [, connectionId] = PATH.exec(request.url ?? '') ?? [];
+    const actor = call && { tenant: call.principal.tenantId, actor: call.principal.id, address: call.address };
+    const line = {
+      method: request.method,
+      connectionId,
+      status,
+      code,
+      bytes,
+      ms: Math.round(ms * 100) / 100,
+      requestId,
+    };
+    const reason = failure ? { reason: failure.reason } : {};
+    if (failure?.reason === 'INTERNAL') this.#app.log.error({ ...line, ...actor, err: failure.cause }, 'proxy failed');
+    else this.#app.log.info({ ...line, ...actor, ...reason }, 'proxy');
+  }
+}
+
+/** Clients of providers present what they take for the provider's key in their provider's way: `Bearer`, `x-api-key`, or Basic, whose password it is. */
+function credentialOf(header: (name: string) => string | undefined): string {
+  const [, encoded] = /^Basic +([A-Za-z0-9+/=]+)$/i.exec(header('authorization') ?? '') ?? [];
+  if (!encoded) return presentedCredential(header);
+  const [user = '', password = ''] = Buffer.from(encoded, 'base64').toString().split(/:(.*)/s);
+  return password || user;
+}
+
+function proxiedRequest(request: IncomingMessage, url: string) {
+  const [, connectionId, path = '', query = ''] = PATH.exec(url) ?? [];
+  // As for any id that is none.
+  if (!connectionId) throw new LatchkeyError('CONNECTION_NOT_FOUND', { metadata: { connection_id: '' } });
+  const { 'content-length': length, 'transfer-encoding': chunked } = request.headers;
+  const empty = length === '0' || (length === undefined && chunked === undefined && request.httpVersionMajor === 1);
+  return {
+    ...{ connectionId, path: `${path}${query}`, method: request.method ?? 'GET', headers: headersOf(request) },
+    body: empty ? null : request,
+    contentLength: length === undefined ? null : Number(length),
+  };
+}
+
+function headersOf({ rawHeaders, headers }: IncomingMessage): [string, string][] {
+  // Further headers that the caller says are of this connection alone (RFC 9110, section 7.6.1).
+  const named = String(headers.connection ?? '')
+    .split(',')
+    .map((name) => name.trim().toLowerCase());
+  const pairs: [string, string][] = [];
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]!;
+    const lower = name.toLowerCase();
+    if (!OURS.has(lower) && !named.includes(lower) && !lower.startsWith(':') && !lower.startsWith('x-forwarded-'))
+      pairs.push([name, rawHeaders[at + 1]!]);
+  }
+  return pairs;
+}
+
+/** One answer on its way to the caller. */
+class Transfer implements ProxySink {
+  readonly #response: ServerResponse;
+  readonly #prefix: string;
+  readonly #leaving = new AbortController();
+  status = 0;
+  bytes = 0;
+
+  constructor(response: ServerResponse, url: string) {
+    this.#response = response;
+    this.#prefix = url.split('/', 3).join('/');
+    response.on('close', () => {
+      if (!response.writableFinished) this.#leaving.abort();
+    });
+  }
+
+  /** Aborted when the caller goes away. */
+  get signal(): AbortSignal {
+    return this.#leaving.signal;
+  }
+
+  readonly start = (status: number, headers: [string, string][], baseUrl: string): void => {
+    this.status = status;
+    const response = this.#response;
+    for (const [name, value] of headers) {
+      if (name.startsWith('access-control-')) continue;
+      const shown = name === 'location' ? this.#ownLocation(value, baseUrl) : value;
+      response.appendHeader(name, shown);
+    }
+    // What a provider answers is not ours: shown by a browser, it may do nothing in our name.
+    response.setHeader('content-security-policy', 'sandbox');
+    response.writeHead(status);
+    response.flushHeaders();
+  };
+
+  readonly data = (chunk: Buffer, resume: () => void): boolean => {
+    this.bytes += chunk.length;
+    const more = this.#response.write(chunk);
+    if (!more) this.#response.once('drain', resume);
+    return more;
+  };
+
+  end(): void {
+    this.#response.end();
+  }
+
+  /** Says what went wrong, in Connect's JSON; once the answer has begun, by breaking it off. */
+  fail(error: LatchkeyError, requestId: string): void {
+    const response = this.#response;
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    const { reason, metadata, fields, retryAfterMs } = error;
+    this.status = codeToHttpStatus(codeNumber(error));
+    if (retryAfterMs !== undefined) response.setHeader('retry-after', Math.ceil(retryAfterMs / 1000));
+    response.writeHead(this.status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
+    const info = { reason, domain: 'latchkey', metadata: { ...metadata, request_id: requestId } };
+    response.end(
+      `${JSON.stringify({ code: codeToString(codeNumber(error)), message: error.message, ...info, fields })}\n`,
+    );
+  }
+
+  /** A redirect within the connection leads through the proxy again. */
+  #ownLocation(location: string, baseUrl: string): string {
+    const base = baseUrl.replace(/\/+$/, '');
+    if (!base || !location.startsWith(base)) return location;
+    const rest = location.slice(base.length);
+    return rest === '' || /^[/?#]/.test(rest) ? `${this.#prefix}${rest}` : location;
+  }
+}

@@ -1,0 +1,304 @@
+import { createHash } from 'node:crypto';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
+import { Readable } from 'node:stream';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { basic, bearer, secret } from '../harness/credentials.ts';
+import { listenHttp } from '../harness/listener.ts';
+import { type Receiver, startReceiver } from '../harness/receiver.ts';
+import { ADMIN_KEY, type Clients, TestServer } from '../harness/server.ts';
+
+const MEGABYTE = 1024 * 1024;
+
+let server: TestServer;
+let clients: Clients;
+let receiver: Receiver;
+let made = 0;
+beforeAll(async () => {
+  server = await TestServer.start({ env: { PROXY_IDLE_MS: '1500' } });
+  clients = server.operator('grpc');
+  receiver = await startReceiver();
+});
+afterAll(async () => {
+  await server.stop();
+  await receiver[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  receiver.requests.length = 0;
+  receiver.answer = (_, response) => void response.end('{}');
+});
+
+type Fields = Partial<{ baseUrl: string; credential: ReturnType<typeof bearer>; timeoutMs: number }>;
+
+async function connection(fields: Fields = {}): Promise<string> {
+  const defaults = { baseUrl: `${receiver.url}/v1`, credential: bearer('tok-secret-1') };
+  const { connection } = await clients.connections.createConnection({ name: `c${++made}`, ...defaults, ...fields });
+  return connection!.id;
+}
+
+function urlOf(connectionId: string, path = ''): string {
+  return `http://127.0.0.1:${server.replica.httpPort}/proxy/${connectionId}${path}`;
+}
+
+const KEY = { authorization: `Bearer ${ADMIN_KEY}` };
+
+/** With the path as it is spelled, which fetch would tidy up. */
+function raw(
+  path: string,
+  headers: Record<string, string> = KEY,
+  method = 'GET',
+): Promise<{ status: number; body: string; headers: IncomingMessage['headers'] }> {
+  return new Promise((done, fail) => {
+    const call = httpRequest(
+      { host: '127.0.0.1', port: server.replica.httpPort, path, method, headers, agent: false },
+      async (response) => {
+        let body = '';
+        try {
+          for await (const chunk of response) body += chunk;
+          done({ status: response.statusCode ?? 0, body, headers: response.headers });
+        } catch (error) {
+          fail(error);
+        }
+      },
+    );
+    call.on('error', fail).end();
+  });
+}
+
+describe('The proxy', () => {
+  it('passes a request on with the credential, and never Latchkey’s own', async () => {
+    const id = await connection();
+    receiver.answer = (_, response) =>
+      void response.writeHead(207, { 'x-one': '1', 'content-type': 'text/x' }).end('answer');
+    const headers = {
+      ...KEY,
+      'x-mine': 'a',
+      cookie: 'c=1',
+      'x-forwarded-for': '1.1.1.1',
+      'latchkey-user': '',
+      connection: 'x-hop',
+      'x-hop': '1',
+    };
+    const { status, body, headers: answered } = await raw(`/proxy/${id}/a%2Fb/c?x=%20y&z`, headers, 'PROPFIND');
+    expect([status, body, answered['x-one'], answered['content-type']]).toEqual([207, 'answer', '1', 'text/x']);
+    expect(receiver.requests).toHaveLength(1);
+    const [request] = receiver.requests;
+    expect(request).toMatchObject({ method: 'PROPFIND', path: '/v1/a%2Fb/c?x=%20y&z' });
+    expect(request?.headers).toMatchObject({ authorization: 'Bearer tok-secret-1', 'x-mine': 'a' });
+    for (const name of ['cookie', 'x-forwarded-for', 'x-api-key', 'latchkey-user', 'x-hop', 'x-request-id'])
+      expect(request?.headers[name], name).toBeUndefined();
+    expect(JSON.stringify(request?.headers)).not.toContain(ADMIN_KEY);
+    expect(answered['content-security-policy']).toBe('sandbox');
+  });
+
+  it('takes Latchkey’s key where clients of providers put theirs', async () => {
+    const id = await connection({
+      credential: { kind: { case: 'apiKey', value: { key: secret('sk-real'), name: 'x-api-key' } } },
+    });
+    const asBasic = `Basic ${Buffer.from(`${ADMIN_KEY}:`).toString('base64')}`;
+    const asPassword = `Basic ${Buffer.from(`user:${ADMIN_KEY}`).toString('base64')}`;
+    for (const headers of [{ 'x-api-key': ADMIN_KEY }, { authorization: asBasic }, { authorization: asPassword }, KEY])
+      expect((await fetch(urlOf(id, '/'), { headers })).status).toBe(200);
+    for (const { headers } of receiver.requests) {
+      expect(headers['x-api-key']).toBe('sk-real');
+      expect(headers.authorization).toBeUndefined();
+    }
+    const basicId = await connection({ credential: basic('me', 'pw') });
+    await fetch(urlOf(basicId), { headers: KEY });
+    expect(receiver.requests.at(-1)).toMatchObject({
+      path: '/v1',
+      headers: { authorization: `Basic ${Buffer.from('me:pw').toString('base64')}` },
+    });
+  });
+
+  it('refuses who may not, in words that a program reads', async () => {
+    const id = await connection();
+    const nobody = await fetch(urlOf(id));
+    expect(nobody.status).toBe(401);
+    expect(await nobody.json()).toMatchObject({ code: 'unauthenticated', reason: 'CREDENTIALS_MISSING' });
+    expect((await fetch(urlOf(id), { headers: { authorization: 'Bearer lk_wrong' } })).status).toBe(401);
+    const theirs = { authorization: `Bearer ${await server.token('admin', { tenant: 'another' })}` };
+    const foreign = await fetch(urlOf(id), { headers: theirs });
+    const absent = await fetch(urlOf(id.replace(/.$/, '0')), { headers: theirs });
+    expect([foreign.status, absent.status]).toEqual([404, 404]);
+    const withoutIds = (text: string) => text.replace(/conn_\w+/, '').replace(/"request_id":"[^"]*"/, '');
+    expect(withoutIds(await foreign.text())).toBe(withoutIds(await absent.text()));
+    expect((await raw('/proxy/nonsense/x')).status).toBe(404);
+    const approver = {
+      authorization: `Bearer ${await server.token('approver', { tenant: 'default', subject: 'approving' })}`,
+    };
+    expect((await fetch(urlOf(id), { headers: approver })).status).toBe(403);
+    await clients.connections.disableConnection({ connectionId: id });
+    const disabled = await fetch(urlOf(id), { headers: KEY });
+    expect(await disabled.json()).toMatchObject({ reason: 'CONNECTION_DISABLED' });
+    expect(receiver.requests).toHaveLength(0);
+  });
+
+  it('keeps to the connection’s host', async () => {
+    const id = await connection();
+    for (const path of ['//elsewhere.test/', '/../x', '/%2e%2e/x', '/a/%2E./b', '/\\elsewhere.test'])
+      expect((await raw(`/proxy/${id}${path}`)).status, path).toBe(400);
+    await raw(`/proxy/${id}/http://elsewhere.test/`);
+    await raw(`/proxy/${id}/@elsewhere.test/`);
+    expect(receiver.requests.map(({ path }) => path)).toEqual(['/v1/http://elsewhere.test/', '/v1/@elsewhere.test/']);
+    const metadata = await connection({ baseUrl: 'http://169.254.169.254/latest' });
+    const refused = await fetch(urlOf(metadata, '/meta-data'), { headers: KEY });
+    expect(await refused.json()).toMatchObject({ code: 'permission_denied', reason: 'ADDRESS_FORBIDDEN' });
+    const own = await connection({ baseUrl: `http://127.0.0.1:${server.replica.httpPort}` });
+    expect(await (await fetch(urlOf(own, '/healthz'), { headers: KEY })).json()).toMatchObject({
+      reason: 'ADDRESS_FORBIDDEN',
+    });
+  });
+
+  it('follows no redirect, and leads one within the connection through itself', async () => {
+    const id = await connection();
+    const locations = [`${receiver.url}/v1/next?a=1`, `${receiver.url}/v1evil`, 'https://elsewhere.test/', '/relative'];
+    for (const location of locations) {
+      receiver.answer = (_, response) => void response.writeHead(302, { location }).end();
+      const answer = await fetch(urlOf(id, '/x'), { headers: KEY, redirect: 'manual' });
+      expect(answer.status).toBe(302);
+      const own = location.startsWith(`${receiver.url}/v1/`) ? `/proxy/${id}/next?a=1` : location;
+      expect(answer.headers.get('location')).toBe(own);
+    }
+  });
+
+  it('shows neither cookies nor what would speak for our host', async () => {
+    const id = await connection();
+    receiver.answer = (_, response) =>
+      void response
+        .writeHead(200, {
+          ...{
+            'set-cookie': 'a=b',
+            'strict-transport-security': 'max-age=1',
+            'clear-site-data': '*',
+            'alt-svc': 'h3=":1"',
+          },
+          ...{
+            'access-control-allow-origin': '*',
+            'x-token': 'tok-secret-1',
+            'www-authenticate': 'Bearer realm="x"',
+            'x-kept': '1',
+          },
+        })
+        .end('x');
+    const { headers } = await fetch(urlOf(id), { headers: KEY });
+    expect(headers.get('x-kept')).toBe('1');
+    expect(headers.get('www-authenticate')).toBe('Bearer realm="x"');
+    for (const name of [
+      'set-cookie',
+      'strict-transport-security',
+      'clear-site-data',
+      'alt-svc',
+      'access-control-allow-origin',
+      'x-token',
+    ])
+      expect(headers.get(name), name).toBeNull();
+  });
+
+  it('streams both ways at once, in little memory', async () => {
+    const size = 128 * MEGABYTE;
+    const piece = Buffer.alloc(MEGABYTE, 'ab');
+    await using echo = await listenHttp(async (request, response) => {
+      response.writeHead(200, { 'content-type': 'application/octet-stream' });
+      request.pipe(response);
+    });
+    const id = await connection({ baseUrl: echo.url });
+    const sent = createHash('sha256');
+    let left = size;
+    const source = new Readable({
+      read() {
+        if (left === 0) this.push(null);
+        else {
+          left -= piece.length;
+          sent.update(piece);
+          this.push(piece);
+        }
+      },
+    });
+    const before = process.memoryUsage().rss;
+    let most = 0;
+    const init = { method: 'POST', headers: KEY, body: Readable.toWeb(source), duplex: 'half' };
+    const response = await fetch(urlOf(id), init as RequestInit);
+    const received = createHash('sha256');
+    let bytes = 0;
+    for await (const chunk of response.body!) {
+      received.update(chunk);
+      bytes += chunk.length;
+      most = Math.max(most, process.memoryUsage().rss - before);
+    }
+    expect(bytes).toBe(size);
+    expect(received.digest('hex')).toBe(sent.digest('hex'));
+    // Of four processes' worth of buffers in this one.
+    expect(most).toBeLessThan(100 * MEGABYTE);
+  });
+
+  it('passes events on as they come, and leaves when the caller leaves', async () => {
+    const ends: string[] = [];
+    receiver.answer = (_, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: 1\n\n');
+      response.on('close', () => ends.push('closed'));
+      receiver.answer = () => void response.write('data: 2\n\n');
+    };
+    const id = await connection();
+    const leaving = new AbortController();
+    const response = await fetch(urlOf(id, '/events'), { headers: KEY, signal: leaving.signal });
+    const reader = response.body!.getReader();
+    const next = async () => Buffer.from((await reader.read()).value ?? []).toString();
+    expect(await next()).toBe('data: 1\n\n');
+    fetch(`${receiver.url}/more`).catch(() => {});
+    expect(await next()).toBe('data: 2\n\n');
+    leaving.abort();
+    await expect.poll(() => ends).toEqual(['closed']);
+  });
+
+  it('keeps the length of a body that says it', async () => {
+    const id = await connection();
+    await fetch(urlOf(id), { method: 'PUT', headers: KEY, body: Buffer.alloc(100_000, 'x') });
+    await fetch(urlOf(id), { method: 'POST', headers: KEY, body: '' });
+    const [put, post] = receiver.requests;
+    expect(put?.headers).toMatchObject({ 'content-length': '100000' });
+    expect(put?.headers['transfer-encoding']).toBeUndefined();
+    expect(put?.body).toHaveLength(100_000);
+    expect(post?.headers['content-length']).toBe('0');
+  });
+
+  it('breaks off what the other side breaks off, and does not wait for ever', async () => {
+    const id = await connection({ timeoutMs: 400 });
+    receiver.answer = (_, response) => {
+      response.writeHead(200, { 'content-length': '100' });
+      response.write('half', () => response.destroy());
+    };
+    await expect(fetch(urlOf(id), { headers: KEY }).then((response) => response.text())).rejects.toThrow();
+    receiver.answer = () => {};
+    const late = await fetch(urlOf(id), { headers: KEY });
+    expect([late.status, ((await late.json()) as { reason: string }).reason]).toEqual([504, 'TARGET_TIMEOUT']);
+    receiver.answer = (_, response) => void response.writeHead(200).write('and then nothing');
+    await expect(fetch(urlOf(id), { headers: KEY }).then((response) => response.text())).rejects.toThrow();
+    receiver.answer = (_, response) => {
+      const timer = setInterval(() => response.writeProcessing(), 50);
+      response.on('close', () => clearInterval(timer));
+    };
+    expect((await fetch(urlOf(id), { headers: KEY })).status).toBe(504);
+  });
+
+  it('ends a request whose body never comes', async () => {
+    const id = await connection();
+    const socket = connect(server.replica.httpPort, '127.0.0.1');
+    socket.write(
+      `POST /proxy/${id}/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${ADMIN_KEY}\r\ncontent-length: 1000000\r\n\r\npart`,
+    );
+    const answer = await new Promise<string>((done) => socket.once('data', (bytes) => done(bytes.toString())));
+    expect(answer).toMatch(/^HTTP\/1.1 504 /);
+    socket.destroy();
+  });
+
+  it('decompresses nothing', async () => {
+    const id = await connection();
+    receiver.answer = (_, response) =>
+      void response.writeHead(200, { 'content-encoding': 'gzip', 'content-length': '3' }).end('raw');
+    const { body, headers } = await raw(`/proxy/${id}/x`, { ...KEY, 'accept-encoding': 'gzip' });
+    expect([body, headers['content-encoding'], headers['content-length']]).toEqual(['raw', 'gzip', '3']);
+    expect(receiver.requests[0]?.headers['accept-encoding']).toBe('gzip');
+  });
+});
