@@ -72,7 +72,7 @@ export async function createConnection(
         const { credential } = input;
         const refreshDue = integration && credential.fields.refreshable === true ? credential.expireTime : null;
         const of = { id, ownerUserId, provider };
-        const defaults = await requestDefaults(em, call, provider, credential.kind);
+        const defaults = await requestDefaults(em, call, provider, credential);
         const baseUrl = input.baseUrl || defaults.baseUrl;
         const defaultHeaders = overHeaders(defaults.headers, input.defaultHeaders);
         return viewOf(

@@ -2,6 +2,7 @@ import { fieldInvalid, LatchkeyError } from '../../base/error.ts';
 import type { Em } from '../../db/transaction.ts';
 import type { CredentialKind } from '../../model/connection.ts';
 import type { Integration } from '../../model/integration.ts';
+import type { JsonObject } from '../../model/json.ts';
 import { checkKey } from '../../providers/provider.ts';
 import { namesIn } from '../../providers/template.ts';
 import type { App, Call, Principal } from '../call.ts';
@@ -66,13 +67,22 @@ export async function requestDefaults(
   em: Em,
   { app, principal }: Call,
   provider: string,
-  kind: CredentialKind,
+  { kind, fields }: CredentialInput,
 ): Promise<{ baseUrl: string; headers: Record<string, string> }> {
+  if (kind === 'aws') return { baseUrl: bucketUrl(fields), headers: {} };
   const known = provider ? await lookUpProvider(app, em, principal.tenantId, provider) : null;
   if (!known) return { baseUrl: '', headers: {} };
   const { apiBaseUrl = '', apiHeaders, keys = [] } = known.definition;
   const baseUrl = namesIn(apiBaseUrl).length === 0 ? apiBaseUrl : '';
   return { baseUrl, headers: { ...apiHeaders, ...keys.find((key) => key.kind === kind)?.headers } };
+}
+
+/** A bucket's own host, or its path where its name has dots, for which there are no certificates. */
+function bucketUrl({ endpoint, bucket, region }: JsonObject): string {
+  const path = bucket ? `/${bucket}` : '';
+  if (endpoint) return `${String(endpoint).replace(/\/+$/, '')}${path}`;
+  const host = `s3.${region || 'us-east-1'}.amazonaws.com`;
+  return bucket && !String(bucket).includes('.') ? `https://${bucket}.${host}` : `https://${host}${path}`;
 }
 
 /** Headers over others, whose names compare without case. */

@@ -2,6 +2,7 @@ import { LatchkeyError } from '../../base/error.ts';
 import type { ReadyCredential } from '../call.ts';
 import { type HttpParameters, httpParameters } from '../connections/http-parameters.ts';
 import { addCredentialQuery, type RequestPath, requestHeaders, targetUrl } from './outgoing-request.ts';
+import { signAws } from './sign-aws.ts';
 
 /** A request with its credential in it. */
 export type PreparedRequest = { url: URL; headers: [string, string][]; parameters: HttpParameters };
@@ -16,7 +17,7 @@ export function prepareRequest(
 ): PreparedRequest {
   const { connectionId, kind, fields, secrets, requests } = credential;
   const parameters = httpParameters(kind, fields, secrets);
-  if (parameters.headers.length + parameters.query.length === 0) throw notHttp(connectionId, 'kind');
+  if (kind !== 'aws' && parameters.headers.length + parameters.query.length === 0) throw notHttp(connectionId, 'kind');
   if (!requests.baseUrl && !/^https?:/i.test(path)) throw notHttp(connectionId, 'base_url');
   const url = targetUrl(requests, { path, query });
   addCredentialQuery(url, parameters);
@@ -25,6 +26,17 @@ export function prepareRequest(
   if (body && !headers.some(([name]) => name.toLowerCase() === 'content-type'))
     headers.push(['content-type', body.contentType]);
   return { url, headers, parameters };
+}
+
+/** The headers to send now: a signature is of its time, and made for each attempt. `body` null: it is a stream. */
+export async function headersToSend(
+  credential: ReadyCredential,
+  method: string,
+  { url, headers }: PreparedRequest,
+  body: Uint8Array | null,
+  now: number,
+): Promise<[string, string][]> {
+  return credential.kind === 'aws' ? signAws(credential, { method, url, headers }, body, now) : headers;
 }
 
 function notHttp(connectionId: string, cause: 'kind' | 'base_url'): LatchkeyError {

@@ -5,7 +5,7 @@ import { EgressError } from '../../egress/egress-error.ts';
 import type { Call, ReadyCredential } from '../call.ts';
 import { type CredentialUse, getCredentials } from '../tokens/get-credentials.ts';
 import { mayBeRenewed, renewRefused } from '../tokens/renew-refused.ts';
-import { prepareRequest } from './prepare-request.ts';
+import { headersToSend, prepareRequest } from './prepare-request.ts';
 import { shownHeaders } from './shown-headers.ts';
 import { targetFailure } from './target-failure.ts';
 
@@ -63,7 +63,8 @@ async function pass(
   sink: ProxySink,
   mayDecline: boolean,
 ): Promise<boolean> {
-  const { url, headers, parameters } = prepareRequest(credential, { path, query: [], headers: callers }, null);
+  const prepared = prepareRequest(credential, { path, query: [], headers: callers }, null);
+  const { url, parameters } = prepared;
   const { timeoutMs: headMs, baseUrl } = credential.requests;
   let declined = false;
   const answer = {
@@ -74,7 +75,9 @@ async function pass(
     },
     data: sink.data,
   };
-  const { config, egress } = call.app;
+  const { config, egress, clock } = call.app;
+  const known = body === null ? Buffer.alloc(0) : body instanceof Buffer ? body : null;
+  const headers = await headersToSend(credential, method, prepared, known, clock.now());
   try {
     const limits = { headMs, idleMs: config.proxyIdleMs, signal: call.signal };
     await egress.relay(url, { method, headers, body, contentLength, ...limits }, answer);

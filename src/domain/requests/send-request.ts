@@ -13,7 +13,7 @@ import { isRepeatable, type Outcome, pauseBeforeRetry } from './decide-retry.ts'
 import { explicitAuth } from './explicit-auth.ts';
 import { type Mapping, mapBody, readMappings } from './map-response.ts';
 import { isCallersHeader } from './outgoing-request.ts';
-import { type PreparedRequest, prepareRequest } from './prepare-request.ts';
+import { headersToSend, type PreparedRequest, prepareRequest } from './prepare-request.ts';
 import { bodyBytes, type RequestBody } from './request-body.ts';
 import { retryAfterMs } from './retry-after.ts';
 import { shownHeaders } from './shown-headers.ts';
@@ -52,6 +52,7 @@ export type RequestResult = {
 
 const USE: CredentialUse = { permission: 'connection:use', action: 'request_sent' };
 const UNAUTHORIZED = 401;
+const NOTHING = new Uint8Array();
 
 /**
  * Makes a request with a connection's credential. Whatever the other side answers is a result.
@@ -133,13 +134,16 @@ class Sending {
 
   async #attempt(
     of: ReadyCredential,
-    { url, headers }: PreparedRequest,
+    prepared: PreparedRequest,
   ): Promise<{ response: Response } | { error: EgressError }> {
     const { method, timeoutMs = of.requests.timeoutMs, maxResponseBytes: maxBodyBytes } = this.#input;
     const { app, signal } = this.#call;
     const body = this.#body?.bytes ?? null;
+    const headers = await headersToSend(of, method, prepared, body ?? NOTHING, app.clock.now());
     try {
-      return { response: await app.egress.fetch(url, { method, headers, body, timeoutMs, maxBodyBytes, signal }) };
+      return {
+        response: await app.egress.fetch(prepared.url, { method, headers, body, timeoutMs, maxBodyBytes, signal }),
+      };
     } catch (error) {
       if (!(error instanceof EgressError) || signal.aborted) throw error;
       return { error };
