@@ -5,6 +5,8 @@ type Format = RateLimitHeader['format'] | 'seconds_or_date';
 type Headers = { get(name: string): string | null };
 
 const SECONDS = /^\d+(\.\d+)?$/;
+/** Of HTTP, or RFC 3339: the parser takes much else for one. */
+const DATE = /^[A-Z][a-z]{2}|^\d{4}-\d{2}-\d{2}T/;
 const DURATION = /^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$/;
 /** Above it a number is a time since the epoch, whatever the catalog calls it. */
 const LONGEST_MS = 366 * 24 * 3_600_000;
@@ -53,7 +55,7 @@ function parse(value: string, format: Format, now: number): number | null {
 }
 
 function dateMs(value: string, now: number): number | null {
-  const time = Date.parse(value);
+  const time = DATE.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(time) ? null : time - now;
 }
 
