@@ -1,14 +1,26 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { basic, bearer, secret } from '../harness/credentials.ts';
+import { createTestDatabase } from '../harness/database.ts';
 import { listenHttp } from '../harness/listener.ts';
+import { ServerProcess } from '../harness/process.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
-import { ADMIN_KEY, type Clients, TestServer } from '../harness/server.ts';
+import {
+  ADMIN_KEY,
+  type Clients,
+  clientsOf,
+  newMasterKey,
+  TestServer,
+  testEnv,
+  transportTo,
+} from '../harness/server.ts';
 
 const MEGABYTE = 1024 * 1024;
+const STREAMED_MEGABYTES = 480;
 
 let server: TestServer;
 let clients: Clients;
@@ -63,6 +75,19 @@ function raw(
     );
     call.on('error', fail).end();
   });
+}
+
+/** A server as a process of its own. */
+async function runningServer() {
+  const database = await createTestDatabase();
+  const running = await ServerProcess.ready({ ...testEnv(database, newMasterKey()), SANDBOX: 'off' });
+  return {
+    ...{ process: running, clients: clientsOf(transportTo('grpc', running, KEY)) },
+    async [Symbol.asyncDispose]() {
+      await running.stop();
+      await database.drop();
+    },
+  };
 }
 
 describe('The proxy', () => {
@@ -196,40 +221,39 @@ describe('The proxy', () => {
   });
 
   it('streams both ways at once, in little memory', async () => {
-    const size = 128 * MEGABYTE;
-    const piece = Buffer.alloc(MEGABYTE, 'ab');
-    await using echo = await listenHttp(async (request, response) => {
-      response.writeHead(200, { 'content-type': 'application/octet-stream' });
-      request.pipe(response);
+    await using echo = await listenHttp((request, response) => void request.pipe(response));
+    await using running = await runningServer();
+    const { connection } = await running.clients.connections.createConnection({
+      ...{ name: 'echo', baseUrl: echo.url, credential: bearer('t') },
     });
-    const id = await connection({ baseUrl: echo.url });
+    const piece = Buffer.alloc(MEGABYTE, 'ab');
     const sent = createHash('sha256');
-    let left = size;
+    let left = STREAMED_MEGABYTES;
     const source = new Readable({
       read() {
-        if (left === 0) this.push(null);
-        else {
-          left -= piece.length;
-          sent.update(piece);
-          this.push(piece);
-        }
+        if (left > 0) sent.update(piece);
+        this.push(left-- > 0 ? piece : null);
       },
     });
-    const before = process.memoryUsage().rss;
-    let most = 0;
+    const memory = () => Number(execFileSync('ps', ['-o', 'rss=', '-p', `${running.process.child.pid}`])) / 1024;
+    const before = memory();
     const init = { method: 'POST', headers: KEY, body: Readable.toWeb(source), duplex: 'half' };
-    const response = await fetch(urlOf(id), init as RequestInit);
+    const response = await fetch(
+      `http://127.0.0.1:${running.process.httpPort}/proxy/${connection!.id}`,
+      init as RequestInit,
+    );
     const received = createHash('sha256');
+    const seen: number[] = [];
     let bytes = 0;
     for await (const chunk of response.body!) {
       received.update(chunk);
       bytes += chunk.length;
-      most = Math.max(most, process.memoryUsage().rss - before);
+      if (bytes / MEGABYTE > 40 * seen.length) seen.push(memory());
     }
-    expect(bytes).toBe(size);
+    expect(bytes).toBe(STREAMED_MEGABYTES * MEGABYTE);
     expect(received.digest('hex')).toBe(sent.digest('hex'));
-    // Of four processes' worth of buffers in this one.
-    expect(most).toBeLessThan(100 * MEGABYTE);
+    // Buffers, not the body.
+    expect(Math.max(...seen) - before).toBeLessThan(STREAMED_MEGABYTES / 3);
   });
 
   it('passes events on as they come, and leaves when the caller leaves', async () => {
@@ -300,5 +324,26 @@ describe('The proxy', () => {
     const { body, headers } = await raw(`/proxy/${id}/x`, { ...KEY, 'accept-encoding': 'gzip' });
     expect([body, headers['content-encoding'], headers['content-length']]).toEqual(['raw', 'gzip', '3']);
     expect(receiver.requests[0]?.headers['accept-encoding']).toBe('gzip');
+  });
+
+  it('lets what is under way end when the server is told to stop', async () => {
+    await using slow = await startReceiver((_, response) => {
+      response.writeHead(200).write('first');
+      finish = () => response.end('last');
+    });
+    let finish = () => {};
+    await using running = await runningServer();
+    const stopping = running.process;
+    const fields = { name: 'slow', baseUrl: slow.url, credential: bearer('t') };
+    const { connection } = await running.clients.connections.createConnection(fields);
+    const response = await fetch(`http://127.0.0.1:${stopping.httpPort}/proxy/${connection!.id}`, { headers: KEY });
+    const reader = response.body!.getReader();
+    expect(Buffer.from((await reader.read()).value!).toString()).toBe('first');
+    stopping.signal('SIGTERM');
+    await stopping.says(/"message":"stopping"/);
+    finish();
+    expect(Buffer.from((await reader.read()).value!).toString()).toBe('last');
+    expect((await reader.read()).done).toBe(true);
+    expect(await stopping.exited).toMatchObject({ code: 0 });
   });
 });
