@@ -1,0 +1,47 @@
+import type { Egress } from '../../src/egress/egress.ts';
+import { bearer, clientCredentials, login, secret } from './credentials.ts';
+import type { Clients } from './server.ts';
+
+/** The ways through the door, each as one call to a host and port. */
+export const DOOR_WAYS: Record<string, (door: Egress, host: string, port: number) => Promise<unknown>> = {
+  fetch: (door, host, port) => door.fetch(`http://${host}:${port}/`),
+  'fetch on a connection of its own': (door, host, port) => door.fetch(`http://${host}:${port}/`, { fresh: true }),
+  stream: (door, host, port) =>
+    door.stream(`http://${host}:${port}/`, {
+      signal: new AbortController().signal,
+      idleMs: 5_000,
+      maxBodyBytes: 1_000,
+    }),
+  relay: (door, host, port) =>
+    door.relay(
+      `http://${host}:${port}/`,
+      { ...{ body: null, contentLength: null, headMs: 5_000, idleMs: 5_000 }, signal: new AbortController().signal },
+      { start: () => true, data: () => true },
+    ),
+};
+
+type Call = { clients: Clients; httpUrl: string; key: string; url: string; host: string; port: number };
+
+let made = 0;
+async function connect({ clients, url }: Call, credential = bearer('tok'), baseUrl = url): Promise<string> {
+  const fields = { name: `outbound ${++made}`, baseUrl, credential, retries: 0 };
+  return (await clients.connections.createConnection(fields)).connection!.id;
+}
+
+/** What a caller can have called, each as one call that ends in the error of the contract, or in the reason that its answer names. */
+export const CALLERS_WAYS: Record<string, (call: Call) => Promise<unknown>> = {
+  SendRequest: async (call) => call.clients.connections.sendRequest({ connectionId: await connect(call) }),
+  'the proxy': async (call) => {
+    const url = `${call.httpUrl}/proxy/${await connect(call)}/x`;
+    const answer = await fetch(url, { headers: { authorization: `Bearer ${call.key}` } });
+    return answer.json();
+  },
+  'a token by client credentials': async (call) =>
+    call.clients.connections.getCredentials({
+      connectionId: await connect(call, clientCredentials({ tokenUrl: call.url })),
+    }),
+  'a login': async (call) =>
+    call.clients.connections.getCredentials({
+      connectionId: await connect(call, login({ url: call.url, fields: { user: secret('u') } })),
+    }),
+};
