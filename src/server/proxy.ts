@@ -49,7 +49,7 @@ export class RequestProxy {
     const header = (name: string) => [request.headers[name]].flat()[0];
     const requestId = requestIdOf(header('x-request-id'));
     response.setHeader('x-request-id', requestId);
-    const transfer = new Transfer(response, url);
+    const transfer = new Transfer(request, response, url);
     this.#inFlight += 1;
     let failure: LatchkeyError | null = null;
     let call: Call | null = null;
@@ -158,13 +158,15 @@ function headersOf({ rawHeaders, headers }: IncomingMessage): [string, string][]
 
 /** One answer on its way to the caller. */
 class Transfer implements ProxySink {
+  readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #prefix: string;
   readonly #leaving = new AbortController();
   status = 0;
   bytes = 0;
 
-  constructor(response: ServerResponse, url: string) {
+  constructor(request: IncomingMessage, response: ServerResponse, url: string) {
+    this.#request = request;
     this.#response = response;
     this.#prefix = url.split('/', 3).join('/');
     response.on('close', () => {
@@ -187,6 +189,7 @@ class Transfer implements ProxySink {
     }
     // What a provider answers is not ours: shown by a browser, it may do nothing in our name.
     response.setHeader('content-security-policy', 'sandbox');
+    this.#closeIfUnread();
     response.writeHead(status);
     response.flushHeaders();
   };
@@ -211,12 +214,19 @@ class Transfer implements ProxySink {
     }
     const { reason, metadata, fields, retryAfterMs } = error;
     this.status = codeToHttpStatus(codeNumber(error));
+    this.#closeIfUnread();
     if (retryAfterMs !== undefined) response.setHeader('retry-after', Math.ceil(retryAfterMs / 1000));
     response.writeHead(this.status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
     const info = { reason, domain: 'latchkey', metadata: { ...metadata, request_id: requestId } };
     response.end(
       `${JSON.stringify({ code: codeToString(codeNumber(error)), message: error.message, ...info, fields })}\n`,
     );
+  }
+
+  /** An answer that comes before the request has ended may leave a rest of it, which nobody reads. */
+  #closeIfUnread(): void {
+    const { complete, httpVersionMajor } = this.#request;
+    if (!complete && httpVersionMajor === 1) this.#response.setHeader('connection', 'close');
   }
 
   /** A redirect within the connection leads through the proxy again. */

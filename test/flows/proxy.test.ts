@@ -1,13 +1,16 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { basic, bearer, secret } from '../harness/credentials.ts';
 import { createTestDatabase } from '../harness/database.ts';
-import { listenHttp } from '../harness/listener.ts';
-import { ServerProcess } from '../harness/process.ts';
+import { listenHttp, listenRaw } from '../harness/listener.ts';
+import { ServerProcess, temporaryFolder } from '../harness/process.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
 import {
   ADMIN_KEY,
@@ -315,6 +318,58 @@ describe('The proxy', () => {
     const answer = await new Promise<string>((done) => socket.once('data', (bytes) => done(bytes.toString())));
     expect(answer).toMatch(/^HTTP\/1.1 504 /);
     socket.destroy();
+  });
+
+  it('hands on an answer that comes before the request has ended', async () => {
+    await using early = await listenRaw((socket) => {
+      socket.write('HTTP/1.1 413 Content Too Large\r\ncontent-length: 5\r\nconnection: close\r\n\r\nlarge');
+    });
+    const id = await connection({ baseUrl: early.url });
+    const socket = connect(server.replica.httpPort, '127.0.0.1');
+    socket.write(
+      `POST /proxy/${id}/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${ADMIN_KEY}\r\ncontent-length: 9999999\r\n\r\n${'x'.repeat(100_000)}`,
+    );
+    let answer = '';
+    for await (const chunk of socket) answer += chunk;
+    expect(answer).toMatch(/^HTTP\/1.1 413 /);
+    expect(answer).toMatch(/\r\n\r\n(5\r\n)?large/);
+  });
+
+  it('serves HTTP/2, too', async () => {
+    const folder = temporaryFolder();
+    const cert = { cert: join(folder.path, 'cert.pem'), key: join(folder.path, 'key.pem') };
+    const options = [
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-subj',
+      '/CN=localhost',
+    ];
+    execFileSync('openssl', ['req', ...options, '-keyout', cert.key, '-out', cert.cert], { stdio: 'ignore' });
+    const secure = await TestServer.start({ env: { TLS_CERT: cert.cert, TLS_KEY: cert.key } });
+    const session = connectHttp2(`https://127.0.0.1:${secure.replica.httpPort}`, { rejectUnauthorized: false });
+    const call = async (method: string, path: string, body: string, headers = {}) => {
+      const stream = session.request({ ':method': method, ':path': path, ...KEY, ...headers });
+      stream.end(body);
+      const [answered] = (await once(stream, 'response')) as [IncomingHttpHeaders];
+      let text = '';
+      for await (const chunk of stream) text += chunk;
+      return { text, answered };
+    };
+    const fields = { name: 'h2', baseUrl: receiver.url, credential: { bearer: { token: { value: 'tok' } } } };
+    const create = '/latchkey.v1.ConnectionService/CreateConnection';
+    const created = await call('POST', create, JSON.stringify(fields), { 'content-type': 'application/json' });
+    receiver.answer = ({ method, path, body }, response) =>
+      void response.setHeader('connection', 'keep-alive').end(`${method} ${path} ${body}`);
+    const { text, answered } = await call('PUT', `/proxy/${JSON.parse(created.text).connection.id}/x`, 'over h2');
+    expect([text, answered[':status'], answered.connection]).toEqual(['PUT /x over h2', 200, undefined]);
+    expect(receiver.requests[0]?.headers).toMatchObject({ authorization: 'Bearer tok' });
+    session.close();
+    await secure.stop();
+    folder.remove();
   });
 
   it('decompresses nothing', async () => {
