@@ -137,7 +137,10 @@ describe('A sign-in to a file server', () => {
 
   it('tells a server that is busy', async () => {
     await using busy = await saying('421 too many users');
-    expect(await failureOf(signInToFtp(doorOf(), serverAt(busy.port)))).toMatchObject({ failure: 'temporary', code: 421 });
+    expect(await failureOf(signInToFtp(doorOf(), serverAt(busy.port)))).toMatchObject({
+      failure: 'temporary',
+      code: 421,
+    });
     await using later = await saying('220 hello', '331 password', '421 not now');
     expect(await failureOf(signInToFtp(doorOf(), serverAt(later.port)))).toMatchObject({ failure: 'temporary' });
   });
@@ -153,9 +156,13 @@ describe.each([
       await using server = await start(security === 'tls');
       const unknown = signIn(doorOf(), serverAt(server.port, { security }));
       expect(await failureOf(unknown), security).toMatchObject({ failure: 'untrusted' });
-      const other = trusting(pair.cert, () => signIn(doorOf(), serverAt(server.port, { security, host: 'other.test' })));
+      const other = trusting(pair.cert, () =>
+        signIn(doorOf(), serverAt(server.port, { security, host: 'other.test' })),
+      );
       expect(await failureOf(other), security).toMatchObject({ failure: 'untrusted' });
-      const address = trusting(pair.cert, () => signIn(doorOf(), serverAt(server.port, { security, host: '127.0.0.1' })));
+      const address = trusting(pair.cert, () =>
+        signIn(doorOf(), serverAt(server.port, { security, host: '127.0.0.1' })),
+      );
       expect(await failureOf(address), security).toMatchObject({ failure: 'untrusted' });
       expect(server.heard.filter((line) => /AUTH|LOGIN/.test(line))).toEqual([]);
     }
@@ -163,8 +170,17 @@ describe.each([
 
   it('takes no reply for one of TLS that came before it', async () => {
     const injected = kind === 'mail' ? '220 go\r\n250 AUTH PLAIN\r\n235 welcome' : '234 go\r\n230 welcome';
-    await using server = await saying(kind === 'mail' ? '220 hi' : '220 hi', ...(kind === 'mail' ? ['250 STARTTLS'] : []), injected);
-    const failure = await failureOf(signIn(doorOf(), serverAt(server.port, { security: 'starttls', timeoutMs: 500, signal: AbortSignal.timeout(500) })));
+    await using server = await saying(
+      kind === 'mail' ? '220 hi' : '220 hi',
+      ...(kind === 'mail' ? ['250 STARTTLS'] : []),
+      injected,
+    );
+    const failure = await failureOf(
+      signIn(
+        doorOf(),
+        serverAt(server.port, { security: 'starttls', timeoutMs: 500, signal: AbortSignal.timeout(500) }),
+      ),
+    );
     expect(['timeout', 'untrusted', 'lost']).toContain(failure.failure);
   });
 
@@ -197,13 +213,25 @@ describe.each([
     await gone[Symbol.asyncDispose]();
     expect(await failureOf(signIn(doorOf(), serverAt(port)))).toMatchObject({ kind: 'connect', sent: false });
     await using http = await saying('HTTP/1.1 400 Bad Request\r\nconnection: close\r\n');
-    const failure = await failureOf(signIn(doorOf(), serverAt(http.port, { timeoutMs: 1_000, signal: AbortSignal.timeout(1_000) })));
+    const failure = await failureOf(
+      signIn(doorOf(), serverAt(http.port, { timeoutMs: 1_000, signal: AbortSignal.timeout(1_000) })),
+    );
     expect(['protocol', 'lost', 'timeout']).toContain(failure.failure);
   });
 
   it('reaches no forbidden address, however it is written: not one packet', async () => {
     await using target = await listen(createServer(), '0.0.0.0');
-    const hosts = ['127.0.0.1', '127.1', '0x7f.1', '2130706433', '0177.0.0.1', '0', 'localhost', '::1', '::ffff:127.0.0.1'];
+    const hosts = [
+      '127.0.0.1',
+      '127.1',
+      '0x7f.1',
+      '2130706433',
+      '0177.0.0.1',
+      '0',
+      'localhost',
+      '::1',
+      '::ffff:127.0.0.1',
+    ];
     for (const host of hosts) {
       const failure = await failureOf(signIn(doorOf(['127.0.0.1'], []), serverAt(target.port, { host })));
       expect(failure, host).toMatchObject({ reason: 'ADDRESS_FORBIDDEN' });
@@ -219,7 +247,10 @@ describe.each([
   });
 
   it('is the address that was checked: a name that moves to a private one is not followed', async () => {
-    await using target = await listen(createServer((socket) => socket.destroy()), '0.0.0.0');
+    await using target = await listen(
+      createServer((socket) => socket.destroy()),
+      '0.0.0.0',
+    );
     const answers = ['127.0.0.1', '127.0.0.2'];
     const door = new Egress({ allow: ['127.0.0.1'], lookup: async () => [{ address: answers.shift()!, family: 4 }] });
     doors.push(door);

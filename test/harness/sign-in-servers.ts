@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
-import FtpSrv from 'ftp-srv';
+import { FtpSrv } from 'ftp-srv';
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server';
 import { temporaryFolder } from './process.ts';
 
