@@ -1,3 +1,5 @@
+import { isIP } from 'node:net';
+import type { ConnectionOptions } from 'node:tls';
 import type { Egress } from '../egress/egress.ts';
 
 /** A server that is signed in to. */
@@ -54,6 +56,6 @@ export function isTlsCode(code: string): boolean {
 }
 
 /** TLS that verifies the peer whatever the environment says. */
-export function tlsTo({ host }: Pick<SignInServer, 'host'>): { host: string; rejectUnauthorized: true } {
-  return { host, rejectUnauthorized: true };
+export function tlsTo({ host }: Pick<SignInServer, 'host'>): ConnectionOptions {
+  return { host, rejectUnauthorized: true, ...(isIP(host) ? {} : { servername: host }) };
 }

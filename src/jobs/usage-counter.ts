@@ -23,6 +23,7 @@ export class UsageCounter implements Usage {
   #size = 0;
   #timer: NodeJS.Timeout | undefined;
   #flushing: Promise<void> = Promise.resolve();
+  #stopped = false;
 
   constructor(clock: Clock, log: Log, write: Write) {
     this.#clock = clock;
@@ -40,6 +41,7 @@ export class UsageCounter implements Usage {
 
   /** Writes what is left. */
   async stop(): Promise<void> {
+    this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#flushing;
     await this.#flush();
@@ -59,6 +61,7 @@ export class UsageCounter implements Usage {
   }
 
   #schedule(): void {
+    if (this.#stopped) return;
     this.#timer ??= setTimeout(() => {
       this.#flushing = this.#flush().finally(() => {
         this.#timer = undefined;
@@ -82,19 +85,12 @@ export class UsageCounter implements Usage {
   #keep(tenantId: string, counts: Iterable<UsageCount>): void {
     for (const { connectionId, day, calls, errors, rateLimited } of counts) {
       const count = this.#countOf(tenantId, connectionId, day);
-      if (count) Object.assign(count, sum(count, { calls, errors, rateLimited }));
+      if (!count) return;
+      count.calls += calls;
+      count.errors += errors;
+      count.rateLimited += rateLimited;
     }
   }
-}
-
-type Sums = Pick<UsageCount, 'calls' | 'errors' | 'rateLimited'>;
-
-function sum(one: Sums, other: Sums): Sums {
-  return {
-    calls: one.calls + other.calls,
-    errors: one.errors + other.errors,
-    rateLimited: one.rateLimited + other.rateLimited,
-  };
 }
 
 let today = { number: -1, text: '' };

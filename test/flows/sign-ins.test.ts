@@ -1,5 +1,6 @@
 import type { LookupAddress } from 'node:dns';
 import { createServer } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { LatchkeyError } from '../../src/base/error.ts';
 import { signInToFtp } from '../../src/clients/ftp.ts';
@@ -166,6 +167,17 @@ describe.each([
       expect(await failureOf(address), security).toMatchObject({ failure: 'untrusted' });
       expect(server.heard.filter((line) => /AUTH|LOGIN/.test(line))).toEqual([]);
     }
+  });
+
+  it('names the host to a server of many', async () => {
+    const names: string[] = [];
+    const SNICallback = (name: string, done: (error: Error | null) => void) => {
+      names.push(name);
+      done(new Error('no'));
+    };
+    await using target = await listen(createTlsServer({ ...pair, SNICallback }));
+    await failureOf(signIn(doorOf(), serverAt(target.port, { security: 'tls' })));
+    expect(names).toEqual([HOST]);
   });
 
   it('takes no reply for one of TLS that came before it', async () => {

@@ -1,3 +1,4 @@
+import { mergeHeaders } from '../../oauth/wire.ts';
 import type { ReadyCredential } from '../call.ts';
 import { changeIn } from '../change.ts';
 import { httpParameters } from '../connections/http-parameters.ts';
@@ -44,7 +45,7 @@ async function providerOf({ call, view }: Check): Promise<CheckedProvider | null
     return { ...setup.provider, parameters: setup.parameters };
   }
   const known = provider ? await changeIn(app, tenantId, (em) => lookUpProvider(app, em, tenantId, provider)) : null;
-  return known && { ...known, parameters: {} };
+  return known && { ...known, parameters: null };
 }
 
 async function send({ call, timeoutMs }: Check, request: HttpCheck, credential: ReadyCredential): Promise<Finding> {
@@ -56,7 +57,7 @@ async function send({ call, timeoutMs }: Check, request: HttpCheck, credential: 
   const own = request.ownHost ? Object.entries(requests.defaultHeaders) : [];
   const response = await call.app.egress.fetch(url, {
     ...{ method: request.method, timeoutMs, signal: call.signal, maxBodyBytes: LARGEST_ANSWER_BYTES },
-    headers: requestHeaders({ accept: 'application/json', ...request.headers }, own, parameters),
+    headers: requestHeaders(mergeHeaders({ accept: 'application/json' }, request.headers), own, parameters),
   });
   const sent = [...parameters.headers, ...parameters.query].flatMap(({ value }) => [value, ...value.split(' ')]);
   const answer = { status: response.status, headers: response.headers, text: await response.text() };

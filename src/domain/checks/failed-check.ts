@@ -62,7 +62,10 @@ const NO_ANSWER: Record<Exclude<EgressFailure, 'aborted'>, Finding> = {
   timeout: finding('UNREACHABLE', 0, { message: 'The service did not answer in time', advice: CHECK_ADDRESS }),
   connect: finding('UNREACHABLE', 0, { message: 'The service could not be connected to', advice: CHECK_ADDRESS }),
   reset: finding('UNREACHABLE', 0, { message: 'The service closed the connection', advice: CHECK_ADDRESS }),
-  protocol: finding('UNREACHABLE', 0, { message: 'What answers there does not speak HTTP', advice: CHECK_ADDRESS }),
+  protocol: finding('UNREACHABLE', 0, {
+    message: 'What answers there does not speak the protocol',
+    advice: CHECK_ADDRESS,
+  }),
   too_large: finding('UNKNOWN', 0, {
     message: 'The service answered more than is read',
     advice: 'Give the connection a check with a smaller answer.',

@@ -1,4 +1,5 @@
 import { LatchkeyError } from '../../base/error.ts';
+import type { JsonObject } from '../../model/json.ts';
 import type { IdentityDefinition } from '../../oauth/definition.ts';
 import { checkKey, parametersOf } from '../../providers/provider.ts';
 import { fillIn, namesIn } from '../../providers/template.ts';
@@ -19,8 +20,8 @@ export type HttpCheck = Omit<CheckDefinition, 'url' | 'accountId' | 'email' | 'm
   email: string[];
 };
 
-/** What is known of the provider: with the values of its parameters where an integration says them. */
-export type CheckedProvider = KnownProvider & { parameters: Record<string, string> };
+/** What is known of the provider, with the values of its parameters as the integration has them; null: there is none, and the connection's config has them. */
+export type CheckedProvider = KnownProvider & { parameters: Record<string, string> | null };
 
 type Source = { view: ConnectionView; credential: ReadyCredential; provider: CheckedProvider | null };
 
@@ -47,11 +48,12 @@ function isRequest(identity: IdentityDefinition | undefined): identity is Identi
 }
 
 function identityCheck(
-  { credential }: Source,
+  { view, credential }: Source,
   provider: CheckedProvider,
   { url, method = 'GET', headers = {}, accountId, email = [], ...failure }: IdentityDefinition & { url: string },
 ): HttpCheck {
-  const values = { ...provider.parameters, ...(credential.fields.kept as Record<string, string> | undefined) };
+  const parameters = provider.parameters ?? configured(view, provider);
+  const values = { ...parameters, ...(credential.fields.kept as Record<string, string> | undefined) };
   return {
     ...locate(credential, provider, url, values),
     ...{ method, headers, accountId, email },
@@ -67,21 +69,25 @@ function keyCheck(
   key: KeyDefinition,
   { url, method = 'GET', accountId, email, ...rest }: CheckDefinition,
 ): HttpCheck {
-  const { config, kind } = view.connection;
-  const named = (provider.definition.parameters ?? []).map(({ name }) => name);
-  const given = Object.entries(config).filter(([name, value]) => named.includes(name) && typeof value === 'string');
-  const parameters = parametersOf(
-    provider.definition,
-    Object.fromEntries(given) as Record<string, string>,
-    'config',
-    kind,
-  );
-  const open = Object.entries(credential.fields).filter(([, value]) => typeof value === 'string');
   return {
-    ...locate(credential, provider, url, { ...(Object.fromEntries(open) as Record<string, string>), ...parameters }),
+    ...locate(credential, provider, url, { ...textsOf(credential.fields), ...configured(view, provider) }),
     ...{ ...rest, method, headers: key.headers ?? {} },
     ...{ accountId: accountId ? [accountId] : [], email: email ? [email] : [] },
   };
+}
+
+/** Values of the provider's parameters as the connection's config has them. Fails with FIELD_INVALID. */
+function configured({ connection }: ConnectionView, { definition }: KnownProvider): Record<string, string> {
+  const { config, kind } = connection;
+  const named = (definition.parameters ?? []).map(({ name }) => name);
+  const given = Object.entries(textsOf(config)).filter(([name]) => named.includes(name));
+  return parametersOf(definition, Object.fromEntries(given), 'config', kind);
+}
+
+function textsOf(values: JsonObject): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(values).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );
 }
 
 /** Where a check of a provider's entry goes. */

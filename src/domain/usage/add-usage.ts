@@ -20,7 +20,7 @@ export function addUsage(app: App, tenantId: string, counts: readonly UsageCount
   const call = systemCall(app, tenantId);
   return change(call, async (em) => {
     const given = JSON.stringify(counts);
-    await em.execute(ADD, [given, tenantId, tenantId]);
+    await em.execute(ADD, [given, tenantId]);
     for (const { connection_id: id, day, calls, mean, version } of await markUnusual(em, tenantId, given)) {
       const told = { day, calls: Number(calls), mean: Math.round(mean * 10) / 10 };
       event(em, call, 'connection.usage_unusual', { type: 'connection', id, generation: version }, told);
@@ -30,12 +30,14 @@ export function addUsage(app: App, tenantId: string, counts: readonly UsageCount
 
 const GIVEN = `json_to_recordset(cast(? as json)) as g ("connectionId" text, day date, calls bigint, errors bigint, "rateLimited" bigint)`;
 
-/** Connections that were deleted in the meantime are passed over. In the order of their ids, so that no two replicas wait for each other. */
+/**
+ * Connections that were deleted are passed over; one that is deleted in this moment fails the batch, which is tried again. In the order of their ids, so
+ * that no two replicas wait for each other.
+ */
 const ADD = `
-with given as (select * from ${GIVEN}),
-known as (select c.id from latchkey.connection c where c.tenant_id = ? and c.id in (select "connectionId" from given) order by c.id for key share)
 insert into latchkey.connection_usage as u (tenant_id, connection_id, day, calls, errors, rate_limited)
-select ?, g."connectionId", g.day, g.calls, g.errors, g."rateLimited" from given g join known k on k.id = g."connectionId" order by g."connectionId", g.day
+select c.tenant_id, c.id, g.day, g.calls, g.errors, g."rateLimited"
+  from ${GIVEN} join latchkey.connection c on c.tenant_id = ? and c.id = g."connectionId" order by g."connectionId", g.day
 on conflict (tenant_id, connection_id, day) do update
   set calls = u.calls + excluded.calls, errors = u.errors + excluded.errors, rate_limited = u.rate_limited + excluded.rate_limited`;
 
