@@ -28,14 +28,17 @@ import type { App, Caches, OAuthSetup, OperatorInstance, Principal, ReadyCredent
 import { ProviderHealthCounts } from './domain/integrations/provider-health-log.ts';
 import { FetchedTokenCache } from './domain/tokens/fetched-tokens.ts';
 import { RefreshesUnderWay } from './domain/tokens/refreshes.ts';
+import { addUsage } from './domain/usage/add-usage.ts';
 import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { servicesFor } from './handlers/index.ts';
+import { CheckSweeper } from './jobs/check-sweeper.ts';
 import { Housekeeper } from './jobs/housekeeper.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
 import { RefreshSweeper } from './jobs/refresh-sweeper.ts';
 import { ReplicaHeartbeat } from './jobs/replica-heartbeat.ts';
+import { UsageCounter } from './jobs/usage-counter.ts';
 import { catalog as builtIn } from './providers/catalog.ts';
 import type { ProviderDefinition } from './providers/types.ts';
 import { sandboxProvider } from './sandbox/provider-entry.ts';
@@ -120,6 +123,9 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const sweeper = new RefreshSweeper(app);
   sweeper.start();
   opened.push(() => sweeper.stop());
+  const checks = new CheckSweeper(app);
+  checks.start();
+  opened.push(() => checks.stop());
   const housekeeper = new Housekeeper(app);
   housekeeper.start();
   opened.push(() => housekeeper.stop());
@@ -170,8 +176,10 @@ async function openApp(
   opened.push(() => listener.stop());
   const readAudit = new ReadAuditWriter(config.auditReads, pool, log, metrics);
   opened.push(() => readAudit.stop());
+  const usage = new UsageCounter(systemClock, log, (tenantId, counts) => addUsage(app, tenantId, counts));
+  opened.push(() => usage.stop());
   const app: App = {
-    ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit },
+    ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit, usage },
     catalog: catalogOf(config),
     keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
     pageTokens: new PageTokens(installation.secret),

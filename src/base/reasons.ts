@@ -83,6 +83,7 @@ export const REASONS = {
   TARGET_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the other side could not be reached' },
   TARGET_TIMEOUT: { code: 'DEADLINE_EXCEEDED', text: 'the other side did not answer in time' },
   RESPONSE_TOO_LARGE: { code: 'RESOURCE_EXHAUSTED', text: 'the other side answered too much' },
+  RATE_LIMITED: { code: 'RESOURCE_EXHAUSTED', text: 'the caller has made too many calls of this kind' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

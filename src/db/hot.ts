@@ -29,6 +29,11 @@ const STATEMENTS = {
   routeState: 'select * from latchkey.route_authorization_state($1)',
   routeTenants: 'select * from latchkey.route_tenants($1, $2, $3)',
   countTenants: 'select latchkey.count_tenants() as count',
+  takeTurn: 'select latchkey.take_turn($1, $2, $3, $4, $5) as wait_ms',
+  claimCheck: 'select latchkey.claim_check($1, $2, $3) as epoch',
+  postponeCheck: 'select latchkey.postpone_check($1, $2, $3, $4)',
+  routeDueChecks: 'select * from latchkey.route_due_checks($1)',
+  routeOldUsage: 'select * from latchkey.route_old_usage()',
 } as const;
 
 /** Runs one of the hot path's statements. */

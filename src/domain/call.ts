@@ -73,6 +73,7 @@ export type App = {
   /** Wakes who waits for something to change, on this replica or another. */
   changes: ChangeSignals;
   readAudit: ReadAudit;
+  usage: Usage;
   /** Drops what this process remembers of something that changed. */
   forget(change: Changed): void;
 };
@@ -160,6 +161,13 @@ export type ReadAudit = {
   /** Notes that a connection was used, to the minute. */
   used(tenantId: string, connectionId: string): void;
 };
+
+/** Counts calls with connections, to be written down some seconds later. */
+export type Usage = {
+  called(tenantId: string, connectionId: string, outcome: CallOutcome): void;
+};
+/** How a call with a connection ended; `rate_limited`: the other side refused it as one too many. */
+export type CallOutcome = 'ok' | 'error' | 'rate_limited';
 
 /** An audit entry about a read. */
 export type ReadEntry = {

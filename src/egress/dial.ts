@@ -34,7 +34,8 @@ export function dialer(gate: Gate): buildConnector.connector {
   };
 }
 
-function dial(gate: Gate, host: string, port: number, done: Done): void {
+/** Connects to an address that the gate answered, and whose peer it passed. Who destroys the socket before that ends the attempt. */
+export function dial(gate: Gate, host: string, port: number, done: Done): Socket {
   const lookup: LookupFunction = (name, _options, answer) => {
     gate.resolve(name, port).then(
       (addresses) => answer(addresses.length === 0 ? codeError('ENOTFOUND') : null, addresses),
@@ -60,6 +61,7 @@ function dial(gate: Gate, host: string, port: number, done: Done): void {
     fail = () => {};
     done(null, socket);
   });
+  return socket;
 }
 
 function refusalOf(gate: Gate, host: string, peer: string | undefined, port: number): Error | null {

@@ -1,11 +1,12 @@
 import type { LookupAddress } from 'node:dns';
 import { lookup as systemLookup } from 'node:dns/promises';
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { Agent, Client } from 'undici';
 import { LatchkeyError } from '../base/error.ts';
 import { type Allowlist, parseAllowlist, permits } from './allowlist.ts';
-import { dialer } from './dial.ts';
+import { type ConnectLimits, connectTo } from './connect.ts';
+import { dialer, type Gate } from './dial.ts';
 import { EgressError } from './egress-error.ts';
 import { exchange, type Limits } from './exchange.ts';
 import { OwnPorts } from './own-ports.ts';
@@ -41,8 +42,8 @@ type Options = Partial<Limits> & {
 };
 
 /**
- * The one door for outbound HTTP calls. It reaches public addresses and what the operator allows, never our own listeners; it bounds time and
- * size, follows no redirect, verifies TLS and sends nothing twice.
+ * The one door for outbound calls, by HTTP and by TCP. It reaches public addresses and what the operator allows, never our own listeners; it bounds
+ * time and size, follows no redirect, verifies TLS and sends nothing twice.
  */
 export class Egress {
   readonly #options: Options;
@@ -50,11 +51,13 @@ export class Egress {
   readonly #allowed: Allowlist;
   readonly #lookup: Lookup;
   readonly #ownPorts: OwnPorts;
+  readonly #gate: Gate;
   readonly #connecting;
   readonly #pool: Agent;
   /** Their answers can take hours: others do not wait for their connections. */
   readonly #streams: Agent;
   readonly #running = new Set<Promise<unknown>>();
+  readonly #sockets = new Set<Socket>();
   readonly #children: Egress[] = [];
   #closed = false;
 
@@ -65,8 +68,9 @@ export class Egress {
     this.#allowed = parseAllowlist(options.allow);
     this.#lookup = options.lookup ?? ((host) => systemLookup(host, { all: true }));
     this.#ownPorts = ownPorts;
+    this.#gate = { resolve: (host, port) => this.#resolve(host, port), check: (...to) => this.#check(...to) };
     this.#connecting = {
-      connect: dialer({ resolve: (host, port) => this.#resolve(host, port), check: (...to) => this.#check(...to) }),
+      connect: dialer(this.#gate),
       ...{ allowH2: false, maxHeaderSize: MAX_HEADER_BYTES },
       // Time is counted for the whole call, not for its parts.
       ...{ headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: IDLE_MS, keepAliveMaxTimeout: MAX_IDLE_MS },
@@ -111,6 +115,20 @@ export class Egress {
     await relay(this.#streams, request, sink, { ...init, host: target.hostname });
   };
 
+  /**
+   * Connects by TCP to a host name or address, for protocols other than HTTP. What is said then is the caller's to bound.
+   * Fails with ADDRESS_FORBIDDEN, or EgressError.
+   */
+  async connect(host: string, port: number, limits: ConnectLimits): Promise<Socket> {
+    const { hostname } = this.#targetOf(`http://${isIP(host) === 6 ? `[${host}]` : host}:${port}/`);
+    // As URLs spell it: `127.1` would be looked up as a name.
+    const socket = await connectTo(this.#gate, unbracketed(hostname), port, limits);
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    if (this.#closed) socket.destroy();
+    return socket;
+  }
+
   /** The same door, open to further hosts: those that the operator's own settings name. It closes with this one. */
   allowing(hosts: readonly string[]): Egress {
     // Connections are not shared, or this door would find one that the other opened.
@@ -126,13 +144,14 @@ export class Egress {
 
   /** Refuses a URL whose host is an address that may not be reached. A name is looked up, and checked, at each call. Fails with ADDRESS_FORBIDDEN. */
   refuseForbidden(url: URL): void {
-    const literal = url.hostname.replace(/^\[(.*)\]$/, '$1');
+    const literal = unbracketed(url.hostname);
     if (isIP(literal)) this.#check(url.hostname, literal, portOf(url));
   }
 
   /** Begins no further call, waits for those that run, which their time limits end, and closes all connections. */
   async close(): Promise<void> {
     this.#closed = true;
+    for (const socket of this.#sockets) socket.destroy();
     await Promise.allSettled([...this.#running, ...this.#children.map((child) => child.close())]);
     await Promise.all([this.#pool.destroy(), this.#streams.destroy()]);
   }
@@ -177,6 +196,10 @@ export class Egress {
 
 function definedLimits({ timeoutMs, maxBodyBytes }: Partial<Limits>): Partial<Limits> {
   return { ...(timeoutMs === undefined ? {} : { timeoutMs }), ...(maxBodyBytes === undefined ? {} : { maxBodyBytes }) };
+}
+
+function unbracketed(hostname: string): string {
+  return hostname.replace(/^\[(.*)\]$/, '$1');
 }
 
 function portOf(target: URL): number {

@@ -15,6 +15,7 @@ import { getAuthorization } from '../domain/authorizations/get-authorization.ts'
 import { startAuthorization } from '../domain/authorizations/start-authorization.ts';
 import { watchAuthorization } from '../domain/authorizations/watch-authorization.ts';
 import type { Call, ReadyCredential } from '../domain/call.ts';
+import { testConnection } from '../domain/checks/test-connection.ts';
 import type { ConnectionView } from '../domain/connections/connection-view.ts';
 import { createConnection } from '../domain/connections/create-connection.ts';
 import { deleteConnection } from '../domain/connections/delete-connection.ts';
@@ -30,9 +31,18 @@ import { updateConnection } from '../domain/connections/update-connection.ts';
 import { sendRequest } from '../domain/requests/send-request.ts';
 import { getCredentials } from '../domain/tokens/get-credentials.ts';
 import { refreshConnection } from '../domain/tokens/refresh-connection.ts';
+import { getConnectionUsage } from '../domain/usage/get-connection-usage.ts';
 import type { JsonObject as StoredJson } from '../model/json.ts';
 import { authorizationInput, authorizationToProto, startedToProto } from './authorization.ts';
 import { connectionToProto, statusName, statusNumber } from './connection.ts';
+import {
+  checkStatusNumber,
+  healthName,
+  healthToProto,
+  httpCheckInput,
+  scheduleName,
+  thresholdsInput,
+} from './connection-check.ts';
 import { credentialInput, credentialToProto, kindName } from './credential.ts';
 import { requestInput, requestResultToProto } from './http-request.ts';
 import { implement } from './implement.ts';
@@ -59,6 +69,9 @@ export const connectionService = implement(ConnectionService, {
       webhookSignatureSecret: optionalSecret(request.webhookSignatureSecret),
       enabled: !request.disabled,
       integrationId: request.integrationId || null,
+      httpCheck: httpCheckInput(request.check),
+      checkSchedule: scheduleName(request.checkSchedule),
+      ...thresholdsInput(request.healthThresholds),
     };
     const content = request.requestId ? toJsonString(CreateConnectionRequestSchema, request) : '';
     const view = await createConnection(call, input, { requestId: request.requestId, content });
@@ -82,6 +95,7 @@ export const connectionService = implement(ConnectionService, {
       integrationId: request.integrationId || undefined,
       expiresBefore: fromTimestamp(request.expiresBefore, 'expires_before'),
       missingScope: request.missingScope,
+      health: healthName(request.health),
     };
     const page = await listConnections(call, filter, orderName(request.order), pageRequest(request));
     const now = call.app.clock.now();
@@ -104,6 +118,9 @@ export const connectionService = implement(ConnectionService, {
       providerAccountMetadata: json(request.providerAccountMetadata),
       webhookSignatureSecret:
         request.webhookSignatureSecret === undefined ? undefined : optionalSecret(request.webhookSignatureSecret),
+      httpCheck: request.check && httpCheckInput(request.check),
+      checkSchedule: request.checkSchedule === undefined ? undefined : scheduleName(request.checkSchedule),
+      ...(request.healthThresholds ? thresholdsInput(request.healthThresholds) : {}),
     };
     return shown(call, await updateConnection(call, connectionId, etag, patch));
   },
@@ -136,6 +153,26 @@ export const connectionService = implement(ConnectionService, {
       failingSince: toTimestamp(refreshFailure?.since ?? null),
       providerError: refreshFailure?.code ?? '',
       nextAttemptTime: toTimestamp(refreshFailure?.nextAttemptTime ?? null),
+      health: healthToProto(found.health),
+    };
+  },
+
+  async testConnection(call, { connectionId }) {
+    const { status, health, ...report } = await testConnection(call, connectionId);
+    const success = status === 'VALID' || status === 'RESTRICTED';
+    const { accountId: providerAccountId, accountEmail: providerAccountEmail } = report;
+    return {
+      ...{ success, status: checkStatusNumber(status), tokenValid: success, health: healthToProto(health) },
+      ...{ ...report, providerAccountId, providerAccountEmail },
+    };
+  },
+
+  async getConnectionUsage(call, { connectionId, days }) {
+    const usage = await getConnectionUsage(call, connectionId, days || DEFAULT_USAGE_DAYS);
+    return {
+      days: usage.map(({ date, calls, errors, rateLimited }) => ({
+        ...{ date, calls: BigInt(calls), errors: BigInt(errors), rateLimited: BigInt(rateLimited) },
+      })),
     };
   },
 
@@ -189,6 +226,8 @@ export const connectionService = implement(ConnectionService, {
     return requestResultToProto(await sendRequest(call, requestInput(request)));
   },
 });
+
+const DEFAULT_USAGE_DAYS = 7;
 
 function shown(call: Call, view: ConnectionView) {
   return { connection: connectionToProto(view, call.app.clock.now()) };

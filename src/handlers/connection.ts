@@ -3,6 +3,7 @@ import type { ConnectionSchema } from '../../gen/latchkey/v1/connection_pb.ts';
 import { ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
 import { type ConnectionStatus as StatusName, statusOf } from '../domain/connections/connection-status.ts';
 import type { ConnectionView } from '../domain/connections/connection-view.ts';
+import { healthToProto, scheduleNumber } from './connection-check.ts';
 import { kindNumber } from './credential.ts';
 import { toTimestamp } from './time.ts';
 
@@ -31,6 +32,10 @@ export function connectionToProto(view: ConnectionView, now: number): MessageIni
     requestedScopes: connection.requestedScopes,
     grantedScopes: connection.grantedScopes,
     missingScopes: connection.missingScopes,
+    check: connection.httpCheck ?? undefined,
+    checkSchedule: scheduleNumber(connection.checkSchedule),
+    healthThresholds: { failures: connection.failureThreshold, recoveries: connection.recoveryThreshold },
+    health: healthToProto(view.health),
   };
 }
 

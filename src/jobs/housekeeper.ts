@@ -3,6 +3,7 @@ import { closeAuthorization } from '../domain/authorizations/close-authorization
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
 import { warnOfExpiry } from '../domain/tokens/warn-of-expiry.ts';
+import { deleteOldUsage } from '../domain/usage/delete-old-usage.ts';
 import { Revocation } from '../model/revocation.ts';
 
 type Route = { tenant_id: string; id: string };
@@ -10,7 +11,7 @@ type Route = { tenant_id: string; id: string };
 const EVERY_MS = 60_000;
 const MOST_AT_ONCE = 500;
 
-/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled. */
+/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled, usage after 90 days. */
 export class Housekeeper {
   readonly #app: App;
   #timer: NodeJS.Timeout | undefined;
@@ -46,5 +47,7 @@ export class Housekeeper {
     const settled = await hot<Route>(app.pool, 'routeSettledRevocations', [MOST_AT_ONCE]);
     for (const { tenant_id: tenantId, id } of settled)
       await changeIn(app, tenantId, (em) => em.nativeDelete(Revocation, { tenantId, id }));
+    const used = await hot<{ tenant_id: string }>(app.pool, 'routeOldUsage', []);
+    for (const { tenant_id: tenantId } of used) await deleteOldUsage(app, tenantId);
   }
 }

@@ -19,6 +19,17 @@ export type CredentialKind = (typeof CREDENTIAL_KINDS)[number];
 /** What is stored of a connection's state; the rest is derived from it and from the time. */
 export type StoredStatus = 'PENDING' | 'ACTIVE' | 'REAUTHORIZATION_REQUIRED' | 'REVOKED';
 
+/** How often a connection is checked by itself. */
+export type CheckSchedule = 'OFF' | 'HOURLY' | 'EVERY_6_HOURS' | 'DAILY' | 'WEEKLY';
+/** A request that tells whether a credential works. */
+export type HttpCheck = {
+  /** Below the base URL, or a whole URL. */
+  path: string;
+  method: 'GET' | 'HEAD' | 'POST';
+  /** By HTTP status. */
+  outcomes: Record<string, 'valid' | 'invalid' | 'restricted'>;
+};
+
 /** A third-party account and how it is called. */
 const schema = defineEntity({
   name: 'Connection',
@@ -46,6 +57,11 @@ const schema = defineEntity({
     providerAccountEmail: p.text(),
     providerAccountMetadata: p.json<JsonObject>(),
     webhookSignatureSecret: p.blob().strictNullable(),
+    /** Null: it is checked as its provider or its kind has it. */
+    httpCheck: p.json<HttpCheck>().strictNullable(),
+    checkSchedule: p.text().$type<CheckSchedule>(),
+    failureThreshold: p.integer(),
+    recoveryThreshold: p.integer(),
     enabled: p.boolean(),
     integrationId: p.text().strictNullable(),
     status: p.text().$type<StoredStatus>(),
@@ -100,6 +116,10 @@ export class Connection extends schema.class {
       labels: this.labels,
       provider_account_id: this.providerAccountId,
       provider_account_email: this.providerAccountEmail,
+      http_check: this.httpCheck,
+      check_schedule: this.checkSchedule,
+      failure_threshold: this.failureThreshold,
+      recovery_threshold: this.recoveryThreshold,
       enabled: this.enabled,
       integration_id: this.integrationId,
       status: this.status,

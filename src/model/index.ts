@@ -2,6 +2,7 @@ import { ApiKey } from './api-key.ts';
 import { AuditEntry } from './audit-entry.ts';
 import { Authorization } from './authorization.ts';
 import { Connection } from './connection.ts';
+import { ConnectionHealth } from './connection-health.ts';
 import { Credential } from './credential.ts';
 import { CredentialSecretRef } from './credential-secret-ref.ts';
 import { Integration } from './integration.ts';
@@ -21,6 +22,7 @@ export const entities = [
   AuditEntry,
   Authorization,
   Connection,
+  ConnectionHealth,
   Credential,
   CredentialSecretRef,
   CustomProvider,

@@ -54,7 +54,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(19);
+    expect(tables.length).toBe(22);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');
@@ -167,6 +167,12 @@ describe('Row-level security', () => {
         'connection.last_used_at',
         'connection.status',
         'connection.tenant_id',
+        'connection_health.check_due',
+        'connection_health.connection_id',
+        'connection_health.lease_until',
+        'connection_health.tenant_id',
+        'connection_usage.day',
+        'connection_usage.tenant_id',
         'credential.attempt_id',
         'credential.attempt_time',
         'credential.connection_id',

@@ -1,3 +1,4 @@
+import { TransportSecurity } from '../../gen/latchkey/v1/credential_pb.ts';
 import type { Egress } from '../../src/egress/egress.ts';
 import { bearer, clientCredentials, login, secret } from './credentials.ts';
 import type { Clients } from './server.ts';
@@ -18,13 +19,21 @@ export const DOOR_WAYS: Record<string, (door: Egress, host: string, port: number
       { ...{ body: null, contentLength: null, headMs: 5_000, idleMs: 5_000 }, signal: new AbortController().signal },
       { start: () => true, data: () => true },
     ),
+  connect: async (door, host, port) => {
+    const socket = await door.connect(host.replace(/[[\]]/g, ''), port, {
+      timeoutMs: 5_000,
+      signal: new AbortController().signal,
+    });
+    socket.destroy();
+  },
 };
 
-type Call = { clients: Clients; httpUrl: string; key: string; url: string; host: string; port: number };
+type Call = { clients: Clients; httpUrl: string; token: string; url: string; host: string; port: number };
+type Credential = ReturnType<typeof bearer>;
 
 let made = 0;
-async function connect({ clients, url }: Call, credential = bearer('tok'), baseUrl = url): Promise<string> {
-  const fields = { name: `outbound ${++made}`, baseUrl, credential, retries: 0 };
+async function connect({ clients, url }: Call, credential = bearer('tok')): Promise<string> {
+  const fields = { name: `outbound ${++made}`, baseUrl: url, credential, retries: 0 };
   return (await clients.connections.createConnection(fields)).connection!.id;
 }
 
@@ -33,7 +42,7 @@ export const CALLERS_WAYS: Record<string, (call: Call) => Promise<unknown>> = {
   SendRequest: async (call) => call.clients.connections.sendRequest({ connectionId: await connect(call) }),
   'the proxy': async (call) => {
     const url = `${call.httpUrl}/proxy/${await connect(call)}/x`;
-    const answer = await fetch(url, { headers: { authorization: `Bearer ${call.key}` } });
+    const answer = await fetch(url, { headers: { authorization: `Bearer ${call.token}` } });
     return answer.json();
   },
   'a token by client credentials': async (call) =>
@@ -44,4 +53,20 @@ export const CALLERS_WAYS: Record<string, (call: Call) => Promise<unknown>> = {
     call.clients.connections.getCredentials({
       connectionId: await connect(call, login({ url: call.url, fields: { user: secret('u') } })),
     }),
+  'a test over HTTP': async (call) => tested(call, bearer('tok')),
+  'a test of a bucket': async (call) => {
+    const value = { accessKeyId: 'A', secretAccessKey: secret('s'), bucket: 'mine', endpoint: call.url };
+    return tested(call, { kind: { case: 'aws', value } });
+  },
+  'a test of a mail server': async (call) => tested(call, { kind: { case: 'smtp', value: serverOf(call) } }),
+  'a test of a file server': async (call) => tested(call, { kind: { case: 'ftp', value: serverOf(call) } }),
 };
+
+async function tested(call: Call, credential: Credential) {
+  return call.clients.connections.testConnection({ connectionId: await connect(call, credential) });
+}
+
+function serverOf({ host, port }: Call) {
+  const security = TransportSecurity.NONE;
+  return { host: host.replace(/[[\]]/g, ''), port, security, username: 'u', password: secret('p') };
+}

@@ -6,6 +6,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { CredentialKind } from "./credential_pb.ts";
@@ -16,7 +17,127 @@ import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/connection.proto.
  */
 export const file_latchkey_v1_connection: GenFile = /*@__PURE__*/
-  fileDesc("ChxsYXRjaGtleS92MS9jb25uZWN0aW9uLnByb3RvEgtsYXRjaGtleS52MSLNCQoKQ29ubmVjdGlvbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRISCgpwcm9qZWN0X2lkGAQgASgJEhUKDW93bmVyX3VzZXJfaWQYBSABKAkSEAoIcHJvdmlkZXIYBiABKAkSKQoEa2luZBgHIAEoDjIbLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWxLaW5kEhAKCGJhc2VfdXJsGAggASgJEkkKD2RlZmF1bHRfaGVhZGVycxgJIAMoCzIrLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb24uRGVmYXVsdEhlYWRlcnNFbnRyeUIDgAEBEhIKCnRpbWVvdXRfbXMYCiABKAUSDwoHcmV0cmllcxgLIAEoBRISCgpiYWNrb2ZmX21zGAwgASgFEhIKCmlzX2RlZmF1bHQYDSABKAgSMwoGbGFiZWxzGA4gAygLMiMubGF0Y2hrZXkudjEuQ29ubmVjdGlvbi5MYWJlbHNFbnRyeRIpCghtZXRhZGF0YRgPIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSJwoGY29uZmlnGBAgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIvCg5jb25maWdfc3VtbWFyeRgRIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSGwoTcHJvdmlkZXJfYWNjb3VudF9pZBgSIAEoCRIeChZwcm92aWRlcl9hY2NvdW50X2VtYWlsGBMgASgJEjoKGXByb3ZpZGVyX2FjY291bnRfbWV0YWRhdGEYFCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EiQKHGhhc193ZWJob29rX3NpZ25hdHVyZV9zZWNyZXQYFSABKAgSDwoHZW5hYmxlZBgWIAEoCBIvCgtleHBpcmVfdGltZRgXIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObGFzdF90ZXN0ZWRfYXQYGCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgZIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYGiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGBwgASgJEhYKDmludGVncmF0aW9uX2lkGB0gASgJEi0KBnN0YXR1cxgeIAEoDjIdLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb25TdGF0dXMSGAoQcmVxdWVzdGVkX3Njb3BlcxgfIAMoCRIWCg5ncmFudGVkX3Njb3BlcxggIAMoCRIWCg5taXNzaW5nX3Njb3BlcxghIAMoCRIVCg1hbGxvd2VkX2hvc3RzGCIgAygJGjUKE0RlZmF1bHRIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKuwCChBDb25uZWN0aW9uU3RhdHVzEiEKHUNPTk5FQ1RJT05fU1RBVFVTX1VOU1BFQ0lGSUVEEAASHAoYQ09OTkVDVElPTl9TVEFUVVNfQUNUSVZFEAESHgoaQ09OTkVDVElPTl9TVEFUVVNfRElTQUJMRUQQAhIdChlDT05ORUNUSU9OX1NUQVRVU19FWFBJUkVEEAMSIwofQ09OTkVDVElPTl9TVEFUVVNfTUlTQ09ORklHVVJFRBAEEh0KGUNPTk5FQ1RJT05fU1RBVFVTX1BFTkRJTkcQBRIuCipDT05ORUNUSU9OX1NUQVRVU19SRUFVVEhPUklaQVRJT05fUkVRVUlSRUQQBhIdChlDT05ORUNUSU9OX1NUQVRVU19SRVZPS0VEEAcSHgoaQ09OTkVDVElPTl9TVEFUVVNfRVhQSVJJTkcQCBIlCiFDT05ORUNUSU9OX1NUQVRVU19SRUZSRVNIX0ZBSUxJTkcQCWIGcHJvdG8z", [file_google_protobuf_struct, file_google_protobuf_timestamp, file_latchkey_v1_credential]);
+  fileDesc("ChxsYXRjaGtleS92MS9jb25uZWN0aW9uLnByb3RvEgtsYXRjaGtleS52MSKUAgoJSHR0cENoZWNrEj4KBHBhdGgYASABKAlCMLpILXIrGPQDMiZeKChodHRwcz86Lyk/L1tceDIxLVx4NWJceDVkLVx4N2VdKik/JBIpCgZtZXRob2QYAiABKAlCGbpIFnIUMhJeKEdFVHxIRUFEfFBPU1QpPyQSawoIb3V0Y29tZXMYAyADKAsyJC5sYXRjaGtleS52MS5IdHRwQ2hlY2suT3V0Y29tZXNFbnRyeUIzukgwmgEtEBQiBxoFGNcEKGQqIHIeMhxeKHZhbGlkfGludmFsaWR8cmVzdHJpY3RlZCkkGi8KDU91dGNvbWVzRW50cnkSCwoDa2V5GAEgASgFEg0KBXZhbHVlGAIgASgJOgI4ASJ0ChBIZWFsdGhUaHJlc2hvbGRzEiAKCGZhaWx1cmVzGAEgASgFQgm6SAYaBBhkKAFIAIgBARIiCgpyZWNvdmVyaWVzGAIgASgFQgm6SAYaBBhkKAFIAYgBAUILCglfZmFpbHVyZXNCDQoLX3JlY292ZXJpZXMiigIKDEhlYWx0aFJlcG9ydBItCgZoZWFsdGgYASABKA4yHS5sYXRjaGtleS52MS5Db25uZWN0aW9uSGVhbHRoEikKBXNpbmNlGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIcChRjb25zZWN1dGl2ZV9mYWlsdXJlcxgDIAEoBRI3CgtsYXN0X3N0YXR1cxgEIAEoDjIiLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb25DaGVja1N0YXR1cxIUCgxsYXN0X21lc3NhZ2UYBSABKAkSMwoPbmV4dF9jaGVja190aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKNCwoKQ29ubmVjdGlvbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRISCgpwcm9qZWN0X2lkGAQgASgJEhUKDW93bmVyX3VzZXJfaWQYBSABKAkSEAoIcHJvdmlkZXIYBiABKAkSKQoEa2luZBgHIAEoDjIbLmxhdGNoa2V5LnYxLkNyZWRlbnRpYWxLaW5kEhAKCGJhc2VfdXJsGAggASgJEkkKD2RlZmF1bHRfaGVhZGVycxgJIAMoCzIrLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb24uRGVmYXVsdEhlYWRlcnNFbnRyeUIDgAEBEhIKCnRpbWVvdXRfbXMYCiABKAUSDwoHcmV0cmllcxgLIAEoBRISCgpiYWNrb2ZmX21zGAwgASgFEhIKCmlzX2RlZmF1bHQYDSABKAgSMwoGbGFiZWxzGA4gAygLMiMubGF0Y2hrZXkudjEuQ29ubmVjdGlvbi5MYWJlbHNFbnRyeRIpCghtZXRhZGF0YRgPIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSJwoGY29uZmlnGBAgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIvCg5jb25maWdfc3VtbWFyeRgRIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSGwoTcHJvdmlkZXJfYWNjb3VudF9pZBgSIAEoCRIeChZwcm92aWRlcl9hY2NvdW50X2VtYWlsGBMgASgJEjoKGXByb3ZpZGVyX2FjY291bnRfbWV0YWRhdGEYFCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EiQKHGhhc193ZWJob29rX3NpZ25hdHVyZV9zZWNyZXQYFSABKAgSDwoHZW5hYmxlZBgWIAEoCBIvCgtleHBpcmVfdGltZRgXIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObGFzdF90ZXN0ZWRfYXQYGCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgZIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYGiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGBwgASgJEhYKDmludGVncmF0aW9uX2lkGB0gASgJEi0KBnN0YXR1cxgeIAEoDjIdLmxhdGNoa2V5LnYxLkNvbm5lY3Rpb25TdGF0dXMSGAoQcmVxdWVzdGVkX3Njb3BlcxgfIAMoCRIWCg5ncmFudGVkX3Njb3BlcxggIAMoCRIWCg5taXNzaW5nX3Njb3BlcxghIAMoCRIVCg1hbGxvd2VkX2hvc3RzGCIgAygJEiUKBWNoZWNrGCMgASgLMhYubGF0Y2hrZXkudjEuSHR0cENoZWNrEjIKDmNoZWNrX3NjaGVkdWxlGCQgASgOMhoubGF0Y2hrZXkudjEuQ2hlY2tTY2hlZHVsZRI4ChFoZWFsdGhfdGhyZXNob2xkcxglIAEoCzIdLmxhdGNoa2V5LnYxLkhlYWx0aFRocmVzaG9sZHMSKQoGaGVhbHRoGCYgASgLMhkubGF0Y2hrZXkudjEuSGVhbHRoUmVwb3J0GjUKE0RlZmF1bHRIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKuwCChBDb25uZWN0aW9uU3RhdHVzEiEKHUNPTk5FQ1RJT05fU1RBVFVTX1VOU1BFQ0lGSUVEEAASHAoYQ09OTkVDVElPTl9TVEFUVVNfQUNUSVZFEAESHgoaQ09OTkVDVElPTl9TVEFUVVNfRElTQUJMRUQQAhIdChlDT05ORUNUSU9OX1NUQVRVU19FWFBJUkVEEAMSIwofQ09OTkVDVElPTl9TVEFUVVNfTUlTQ09ORklHVVJFRBAEEh0KGUNPTk5FQ1RJT05fU1RBVFVTX1BFTkRJTkcQBRIuCipDT05ORUNUSU9OX1NUQVRVU19SRUFVVEhPUklaQVRJT05fUkVRVUlSRUQQBhIdChlDT05ORUNUSU9OX1NUQVRVU19SRVZPS0VEEAcSHgoaQ09OTkVDVElPTl9TVEFUVVNfRVhQSVJJTkcQCBIlCiFDT05ORUNUSU9OX1NUQVRVU19SRUZSRVNIX0ZBSUxJTkcQCSrHBAoVQ29ubmVjdGlvbkNoZWNrU3RhdHVzEicKI0NPTk5FQ1RJT05fQ0hFQ0tfU1RBVFVTX1VOU1BFQ0lGSUVEEAASIQodQ09OTkVDVElPTl9DSEVDS19TVEFUVVNfVkFMSUQQARImCiJDT05ORUNUSU9OX0NIRUNLX1NUQVRVU19SRVNUUklDVEVEEAISIwofQ09OTkVDVElPTl9DSEVDS19TVEFUVVNfSU5WQUxJRBADEicKI0NPTk5FQ1RJT05fQ0hFQ0tfU1RBVFVTX1VOUkVBQ0hBQkxFEAQSIwofQ09OTkVDVElPTl9DSEVDS19TVEFUVVNfVU5LTk9XThAFEigKJENPTk5FQ1RJT05fQ0hFQ0tfU1RBVFVTX1JBVEVfTElNSVRFRBAGEiQKIENPTk5FQ1RJT05fQ0hFQ0tfU1RBVFVTX0RJU0FCTEVEEAcSIwofQ09OTkVDVElPTl9DSEVDS19TVEFUVVNfUEVORElORxAIEiMKH0NPTk5FQ1RJT05fQ0hFQ0tfU1RBVFVTX1JFVk9LRUQQCRI0CjBDT05ORUNUSU9OX0NIRUNLX1NUQVRVU19SRUFVVEhPUklaQVRJT05fUkVRVUlSRUQQChIjCh9DT05ORUNUSU9OX0NIRUNLX1NUQVRVU19FWFBJUkVEEAsSKQolQ09OTkVDVElPTl9DSEVDS19TVEFUVVNfTUlTQ09ORklHVVJFRBAMEicKI0NPTk5FQ1RJT05fQ0hFQ0tfU1RBVFVTX1VOU1VQUE9SVEVEEA0quQEKDUNoZWNrU2NoZWR1bGUSHgoaQ0hFQ0tfU0NIRURVTEVfVU5TUEVDSUZJRUQQABIWChJDSEVDS19TQ0hFRFVMRV9PRkYQARIZChVDSEVDS19TQ0hFRFVMRV9IT1VSTFkQAhIgChxDSEVDS19TQ0hFRFVMRV9FVkVSWV82X0hPVVJTEAMSGAoUQ0hFQ0tfU0NIRURVTEVfREFJTFkQBBIZChVDSEVDS19TQ0hFRFVMRV9XRUVLTFkQBSqUAQoQQ29ubmVjdGlvbkhlYWx0aBIhCh1DT05ORUNUSU9OX0hFQUxUSF9VTlNQRUNJRklFRBAAEh0KGUNPTk5FQ1RJT05fSEVBTFRIX1VOS05PV04QARIdChlDT05ORUNUSU9OX0hFQUxUSF9IRUFMVEhZEAISHwobQ09OTkVDVElPTl9IRUFMVEhfVU5IRUFMVEhZEANiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_struct, file_google_protobuf_timestamp, file_latchkey_v1_credential]);
+
+/**
+ * How a connection for HTTP is checked, in place of the check of its provider or, where that has none, a GET of its base URL.
+ *
+ * @generated from message latchkey.v1.HttpCheck
+ */
+export type HttpCheck = Message<"latchkey.v1.HttpCheck"> & {
+  /**
+   * Below the base URL; or a whole URL on one of the connection's hosts. No place for secrets. Empty: the base URL itself.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * `GET` (default), `HEAD` or `POST`, without a body.
+   *
+   * @generated from field: string method = 2;
+   */
+  method: string;
+
+  /**
+   * What each HTTP status means: `valid`, `invalid` or `restricted` (valid, with fewer rights). Others: 2xx valid, 401 invalid, else unknown.
+   *
+   * @generated from field: map<int32, string> outcomes = 3;
+   */
+  outcomes: { [key: number]: string };
+};
+
+/**
+ * Describes the message latchkey.v1.HttpCheck.
+ * Use `create(HttpCheckSchema)` to create a new message.
+ */
+export const HttpCheckSchema: GenMessage<HttpCheck> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection, 0);
+
+/**
+ * When the health of a connection changes. Checks that nobody answered to the point (UNKNOWN, RATE_LIMITED, DISABLED, PENDING, REVOKED, UNSUPPORTED)
+ * and failures of Latchkey's own count for nothing.
+ *
+ * @generated from message latchkey.v1.HealthThresholds
+ */
+export type HealthThresholds = Message<"latchkey.v1.HealthThresholds"> & {
+  /**
+   * Failed checks in a row after which it is unhealthy, 1 to 100; default 3.
+   *
+   * @generated from field: optional int32 failures = 1;
+   */
+  failures?: number | undefined;
+
+  /**
+   * Successful checks in a row after which it is healthy again, 1 to 100; default 2.
+   *
+   * @generated from field: optional int32 recoveries = 2;
+   */
+  recoveries?: number | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.HealthThresholds.
+ * Use `create(HealthThresholdsSchema)` to create a new message.
+ */
+export const HealthThresholdsSchema: GenMessage<HealthThresholds> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection, 1);
+
+/**
+ * The health of a connection.
+ *
+ * @generated from message latchkey.v1.HealthReport
+ */
+export type HealthReport = Message<"latchkey.v1.HealthReport"> & {
+  /**
+   * Whether it works.
+   *
+   * @generated from field: latchkey.v1.ConnectionHealth health = 1;
+   */
+  health: ConnectionHealth;
+
+  /**
+   * Since when that is so; absent while it is unknown.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 2;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * Checks that failed since the last one that succeeded.
+   *
+   * @generated from field: int32 consecutive_failures = 3;
+   */
+  consecutiveFailures: number;
+
+  /**
+   * What the last check found out.
+   *
+   * @generated from field: latchkey.v1.ConnectionCheckStatus last_status = 4;
+   */
+  lastStatus: ConnectionCheckStatus;
+
+  /**
+   * The same for people.
+   *
+   * @generated from field: string last_message = 5;
+   */
+  lastMessage: string;
+
+  /**
+   * When it is next checked by itself; absent: it is not.
+   *
+   * @generated from field: google.protobuf.Timestamp next_check_time = 6;
+   */
+  nextCheckTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.HealthReport.
+ * Use `create(HealthReportSchema)` to create a new message.
+ */
+export const HealthReportSchema: GenMessage<HealthReport> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_connection, 2);
 
 /**
  * A third-party account and how it is called. Its secrets are never part of it: GetCredentials answers those.
@@ -261,6 +382,34 @@ export type Connection = Message<"latchkey.v1.Connection"> & {
    * @generated from field: repeated string allowed_hosts = 34;
    */
   allowedHosts: string[];
+
+  /**
+   * How it is checked; absent: as its provider or its kind has it.
+   *
+   * @generated from field: latchkey.v1.HttpCheck check = 35;
+   */
+  check?: HttpCheck | undefined;
+
+  /**
+   * How often it is checked by itself.
+   *
+   * @generated from field: latchkey.v1.CheckSchedule check_schedule = 36;
+   */
+  checkSchedule: CheckSchedule;
+
+  /**
+   * When its health changes.
+   *
+   * @generated from field: latchkey.v1.HealthThresholds health_thresholds = 37;
+   */
+  healthThresholds?: HealthThresholds | undefined;
+
+  /**
+   * Whether it works, by its last checks.
+   *
+   * @generated from field: latchkey.v1.HealthReport health = 38;
+   */
+  health?: HealthReport | undefined;
 };
 
 /**
@@ -268,7 +417,7 @@ export type Connection = Message<"latchkey.v1.Connection"> & {
  * Use `create(ConnectionSchema)` to create a new message.
  */
 export const ConnectionSchema: GenMessage<Connection> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_connection, 0);
+  messageDesc(file_latchkey_v1_connection, 3);
 
 /**
  * Whether a connection can be used.
@@ -359,4 +508,232 @@ export type ConnectionStatus = (typeof ConnectionStatus)[keyof typeof Connection
  */
 export const ConnectionStatusSchema: GenEnum<ConnectionStatus> = /*@__PURE__*/
   enumDesc(file_latchkey_v1_connection, 0);
+
+/**
+ * What a check of a connection found out.
+ *
+ * @generated from enum latchkey.v1.ConnectionCheckStatus
+ */
+export const ConnectionCheckStatus = {
+  /**
+   * Not checked yet.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * The other side took the credential.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_VALID = 1;
+   */
+  VALID: 1,
+
+  /**
+   * The other side took it, and grants less than what was asked for.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_RESTRICTED = 2;
+   */
+  RESTRICTED: 2,
+
+  /**
+   * The other side refused it.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_INVALID = 3;
+   */
+  INVALID: 3,
+
+  /**
+   * The other side was not reached, broke off, or said that it cannot answer now.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_UNREACHABLE = 4;
+   */
+  UNREACHABLE: 4,
+
+  /**
+   * The other side answered, and the answer says nothing of the credential.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_UNKNOWN = 5;
+   */
+  UNKNOWN: 5,
+
+  /**
+   * The other side takes no more requests now.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_RATE_LIMITED = 6;
+   */
+  RATE_LIMITED: 6,
+
+  /**
+   * The connection or its integration is disabled. Nobody was asked, as with all that follow.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_DISABLED = 7;
+   */
+  DISABLED: 7,
+
+  /**
+   * Its authorization has not succeeded yet.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_PENDING = 8;
+   */
+  PENDING: 8,
+
+  /**
+   * It was revoked.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_REVOKED = 9;
+   */
+  REVOKED: 9,
+
+  /**
+   * A person must grant access again.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_REAUTHORIZATION_REQUIRED = 10;
+   */
+  REAUTHORIZATION_REQUIRED: 10,
+
+  /**
+   * The credential's own expire_time has passed.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_EXPIRED = 11;
+   */
+  EXPIRED: 11,
+
+  /**
+   * Something that it needs is missing or not allowed; `reason` says what.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_MISCONFIGURED = 12;
+   */
+  MISCONFIGURED: 12,
+
+  /**
+   * There is no way to check it, as with the kind `custom`.
+   *
+   * @generated from enum value: CONNECTION_CHECK_STATUS_UNSUPPORTED = 13;
+   */
+  UNSUPPORTED: 13,
+} as const;
+
+/**
+ * What a check of a connection found out.
+ *
+ * @generated from enum latchkey.v1.ConnectionCheckStatus
+ */
+export type ConnectionCheckStatus = (typeof ConnectionCheckStatus)[keyof typeof ConnectionCheckStatus] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.ConnectionCheckStatus.
+ */
+export const ConnectionCheckStatusSchema: GenEnum<ConnectionCheckStatus> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_connection, 1);
+
+/**
+ * How often a connection is checked by itself. The times are spread by chance, by a tenth of the period.
+ *
+ * @generated from enum latchkey.v1.CheckSchedule
+ */
+export const CheckSchedule = {
+  /**
+   * As CHECK_SCHEDULE_OFF.
+   *
+   * @generated from enum value: CHECK_SCHEDULE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Never.
+   *
+   * @generated from enum value: CHECK_SCHEDULE_OFF = 1;
+   */
+  OFF: 1,
+
+  /**
+   * Every hour.
+   *
+   * @generated from enum value: CHECK_SCHEDULE_HOURLY = 2;
+   */
+  HOURLY: 2,
+
+  /**
+   * Every 6 hours.
+   *
+   * @generated from enum value: CHECK_SCHEDULE_EVERY_6_HOURS = 3;
+   */
+  EVERY_6_HOURS: 3,
+
+  /**
+   * Every day.
+   *
+   * @generated from enum value: CHECK_SCHEDULE_DAILY = 4;
+   */
+  DAILY: 4,
+
+  /**
+   * Every week.
+   *
+   * @generated from enum value: CHECK_SCHEDULE_WEEKLY = 5;
+   */
+  WEEKLY: 5,
+} as const;
+
+/**
+ * How often a connection is checked by itself. The times are spread by chance, by a tenth of the period.
+ *
+ * @generated from enum latchkey.v1.CheckSchedule
+ */
+export type CheckSchedule = (typeof CheckSchedule)[keyof typeof CheckSchedule] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.CheckSchedule.
+ */
+export const CheckScheduleSchema: GenEnum<CheckSchedule> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_connection, 2);
+
+/**
+ * Whether a connection works, by its last checks. It says nothing of whether it may be used: that is ConnectionStatus.
+ *
+ * @generated from enum latchkey.v1.ConnectionHealth
+ */
+export const ConnectionHealth = {
+  /**
+   * Any health, in filters; never in answers.
+   *
+   * @generated from enum value: CONNECTION_HEALTH_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * No check has told yet.
+   *
+   * @generated from enum value: CONNECTION_HEALTH_UNKNOWN = 1;
+   */
+  UNKNOWN: 1,
+
+  /**
+   * It works.
+   *
+   * @generated from enum value: CONNECTION_HEALTH_HEALTHY = 2;
+   */
+  HEALTHY: 2,
+
+  /**
+   * As many checks in a row failed as its thresholds say, and not as many succeeded since.
+   *
+   * @generated from enum value: CONNECTION_HEALTH_UNHEALTHY = 3;
+   */
+  UNHEALTHY: 3,
+} as const;
+
+/**
+ * Whether a connection works, by its last checks. It says nothing of whether it may be used: that is ConnectionStatus.
+ *
+ * @generated from enum latchkey.v1.ConnectionHealth
+ */
+export type ConnectionHealth = (typeof ConnectionHealth)[keyof typeof ConnectionHealth] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.ConnectionHealth.
+ */
+export const ConnectionHealthSchema: GenEnum<ConnectionHealth> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_connection, 3);
 

@@ -12,7 +12,7 @@ import { systemCall } from '../access/principal.ts';
 import { audit } from '../audit/audit.ts';
 import type { App, Call } from '../call.ts';
 import { announce, read } from '../change.ts';
-import { addConnection, type NewConnection } from '../connections/create-connection.ts';
+import { addConnection, DEFAULT_CHECKS, type NewConnection } from '../connections/create-connection.ts';
 import { loadCredential } from '../connections/load-credential.ts';
 import { storeCredential } from '../connections/store-credential.ts';
 import { event } from '../events/event.ts';
@@ -161,7 +161,7 @@ async function connect(
     ...{ ownerUserId: account.ownerUserId, baseUrl, allowedHosts: [], integrationId, enabled: true, isDefault: false },
     ...{ defaultHeaders: {}, timeoutMs: 60_000, retries: 2, backoffMs: 250, labels: {}, metadata: {}, config: {} },
     ...{ providerAccountId: remoteId, providerAccountEmail: '', providerAccountMetadata: {} },
-    webhookSignatureSecret: null,
+    ...{ webhookSignatureSecret: null, ...DEFAULT_CHECKS },
   });
   return connection.id;
 }

@@ -8,6 +8,7 @@ import { refuseForeignProject } from '../access/projects.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { flushNamed } from '../connections/connection-input.ts';
+import { DEFAULT_CHECKS } from '../connections/create-connection.ts';
 import { ownerFor, refuseUnknownUser } from '../connections/owner.ts';
 import { event } from '../events/event.ts';
 import { isStarter } from './find-authorization.ts';
@@ -65,6 +66,7 @@ export async function pendingConnection(
       config: {},
     },
     ...{ providerAccountId: '', providerAccountEmail: '', providerAccountMetadata: {}, webhookSignatureSecret: null },
+    ...DEFAULT_CHECKS,
     ...{ enabled: true, version: 1, lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
   });
   await flushNamed(em, name);

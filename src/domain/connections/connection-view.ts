@@ -1,5 +1,6 @@
 import type { Em } from '../../db/transaction.ts';
 import type { Connection } from '../../model/connection.ts';
+import { ConnectionHealth } from '../../model/connection-health.ts';
 import { Credential } from '../../model/credential.ts';
 import { CredentialSecretRef } from '../../model/credential-secret-ref.ts';
 import { Integration } from '../../model/integration.ts';
@@ -23,6 +24,8 @@ export type ConnectionView = {
   missingSecrets: string[];
   /** The integration that it belongs to. */
   integration: Integration | null;
+  /** What checks found out; null: it was never checked, and is not checked by itself. */
+  health: ConnectionHealth | null;
 };
 
 /** Views of connections of one tenant, in their order. */
@@ -38,6 +41,8 @@ export async function viewsOf(em: Em, tenantId: string, connections: Connection[
   const integrationIds = connections.flatMap(({ integrationId }) => integrationId ?? []);
   const integrations = await em.find(Integration, { tenantId, id: { $in: [...new Set(integrationIds)] } });
   const integrationOf = new Map(integrations.map((integration) => [integration.id, integration]));
+  const healths = await em.find(ConnectionHealth, { tenantId, connectionId: { $in: ids } });
+  const healthOf = new Map(healths.map((health) => [health.connectionId, health]));
   const credentialOf = new Map(credentials.map((credential) => [credential.connectionId, credential]));
   const refsOf = Map.groupBy(refs, (ref) => ref.connectionId);
   return connections.map((connection) => {
@@ -55,6 +60,7 @@ export async function viewsOf(em: Em, tenantId: string, connections: Connection[
         ? { since: credential.failingSince, code: credential.failureCode, nextAttemptTime: credential.refreshNotBefore }
         : null,
       integration: integrationOf.get(connection.integrationId ?? '') ?? null,
+      health: healthOf.get(connection.id) ?? null,
       missingSecrets: own.filter((ref) => ref.secretId === null).map((ref) => ref.secretName),
     };
   });

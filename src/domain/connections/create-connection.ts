@@ -2,7 +2,7 @@ import { newId } from '../../base/id.ts';
 import type { SecretText } from '../../base/secret-text.ts';
 import type { Sealer } from '../../crypto/keyring.ts';
 import type { Em } from '../../db/transaction.ts';
-import { Connection, webhookSecretPlace } from '../../model/connection.ts';
+import { type CheckSchedule, Connection, type HttpCheck, webhookSecretPlace } from '../../model/connection.ts';
 import type { JsonObject } from '../../model/json.ts';
 import { refuseForeignProject } from '../access/projects.ts';
 import { audit } from '../audit/audit.ts';
@@ -10,6 +10,7 @@ import type { Call } from '../call.ts';
 import { change } from '../change.ts';
 import { event } from '../events/event.ts';
 import { once } from '../once.ts';
+import { refuseUnlessMayCheck, scheduleChecks } from './check-schedule.ts';
 import { claimDefault } from './claim-default.ts';
 import { checkConnectionFields, flushNamed } from './connection-input.ts';
 import { type ConnectionView, viewOf } from './connection-view.ts';
@@ -43,7 +44,18 @@ export type NewConnection = {
   enabled: boolean;
   /** The integration that its tokens belong to. */
   integrationId: string | null;
+  /** Null: it is checked as its provider or its kind has it. */
+  httpCheck: HttpCheck | null;
+  checkSchedule: CheckSchedule;
+  failureThreshold: number;
+  recoveryThreshold: number;
 };
+
+/** Checks of a connection about which nothing was said. */
+export const DEFAULT_CHECKS: Pick<
+  NewConnection,
+  'httpCheck' | 'checkSchedule' | 'failureThreshold' | 'recoveryThreshold'
+> = { httpCheck: null, checkSchedule: 'OFF', failureThreshold: 3, recoveryThreshold: 2 };
 
 /** A create request: `content` is what it says, to tell a repeat from another request under the same id. */
 export type CreateRequest = { requestId: string; content: string };
@@ -59,6 +71,7 @@ export async function createConnection(
   checkConnectionFields(input);
   refuseForeignProject(principal, input.projectId);
   const ownerUserId = ownerFor(call, input.ownerUserId);
+  refuseUnlessMayCheck(call, { ownerUserId, projectId: input.projectId }, input);
   const id = newId('conn', app.clock.now());
   const seal = await app.keyring.sealer(tenantId);
   return change(call, async (em) => {
@@ -113,6 +126,7 @@ export async function addConnection(
   });
   await flushNamed(em, fields.name);
   await storeCredential(em, call, seal, connection, credential);
+  if (connection.checkSchedule !== 'OFF') await scheduleChecks(em, connection);
   const resource = { type: 'connection', id };
   audit(em, call, 'connection_created', resource, { after: connection.summary() });
   event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());

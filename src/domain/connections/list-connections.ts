@@ -1,5 +1,6 @@
 import { type Conditions, type ListQuery, listPage, type Page, type PageRequest } from '../../db/paging.ts';
 import { Connection, type CredentialKind } from '../../model/connection.ts';
+import type { Health } from '../../model/connection-health.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
 import { type ConnectionStatus, statusCondition } from './connection-status.ts';
@@ -21,6 +22,7 @@ export type ConnectionFilter = {
   integrationId: string | undefined;
   expiresBefore: Date | null;
   missingScope: string;
+  health: Health | undefined;
 };
 
 type Row = { id: string; name: string; update_time: string };
@@ -82,6 +84,12 @@ function conditionsOf(filter: ConnectionFilter): Conditions {
       "kind = 'oauth2' and not jsonb_exists(granted_scopes, ?) and exists (select from latchkey.integration i where i.tenant_id = connection.tenant_id and i.id = connection.integration_id and jsonb_exists(i.required_scopes, ?))";
     const params = [filter.missingScope, filter.missingScope, filter.missingScope];
     conditions.push({ sql: `jsonb_exists(missing_scopes, ?) or (${required})`, params });
+  }
+  if (filter.health) {
+    const row =
+      'from latchkey.connection_health h where h.tenant_id = connection.tenant_id and h.connection_id = connection.id';
+    // One that was never checked has no row.
+    conditions.push({ sql: `coalesce((select h.health ${row}), 'UNKNOWN') = ?`, params: [filter.health] });
   }
   if (filter.text) {
     const pattern = `%${filter.text.replace(/[\\%_]/g, '\\$&')}%`;

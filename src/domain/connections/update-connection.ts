@@ -5,6 +5,7 @@ import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { announce, change } from '../change.ts';
 import { event } from '../events/event.ts';
+import { refuseUnlessMayCheck, scheduleChecks } from './check-schedule.ts';
 import { claimDefault } from './claim-default.ts';
 import { checkConnectionFields, flushNamed } from './connection-input.ts';
 import { type ConnectionView, viewOf } from './connection-view.ts';
@@ -44,6 +45,8 @@ export async function updateConnection(
     // Who may not read a credential may not have it sent to a host of their choice either.
     if (!credential && leadsElsewhere(connection, patch))
       refuseUnlessPermitted(call.principal, 'credential:read', connection);
+    refuseUnlessMayCheck(call, connection, patch);
+    const rescheduled = patch.checkSchedule !== undefined && patch.checkSchedule !== connection.checkSchedule;
     const kind = credential?.kind ?? connection.kind;
     if (isDefault && !(connection.isDefault && kind === connection.kind))
       await claimDefault(em, call, connection, kind);
@@ -63,6 +66,7 @@ export async function updateConnection(
     }
     connection.changed(new Date(call.app.clock.now()));
     await flushNamed(em, connection.name);
+    if (rescheduled) await scheduleChecks(em, connection);
     if (credential) await storeCredential(em, call, seal, connection, credential);
     const resource = { type: 'connection', id };
     const replaced = { credential_replaced: credential !== undefined };

@@ -1,4 +1,5 @@
 import type { EgressFailure } from '../../egress/egress-error.ts';
+import type { CallOutcome } from '../call.ts';
 
 /** How an attempt ended. `sent` false: no byte of it left. */
 export type Outcome = { status: number } | { failure: EgressFailure; sent: boolean };
@@ -38,6 +39,13 @@ export function pauseBeforeRetry(situation: RetrySituation): number | null {
   if (!repeatable && !('sent' in outcome && !outcome.sent)) return null;
   const pauseMs = askedMs ?? backoffMs * 2 ** repeats * (1 - JITTER + 2 * JITTER * random);
   return pauseMs > LONGEST_PAUSE_MS || pauseMs >= leftMs ? null : pauseMs;
+}
+
+/** What an attempt counts as in the connection's usage. */
+export function usageOf(outcome: Outcome): CallOutcome {
+  if (!('status' in outcome)) return 'error';
+  if (outcome.status === 429) return 'rate_limited';
+  return outcome.status >= 400 ? 'error' : 'ok';
 }
 
 function isPassing(outcome: Outcome): boolean {

@@ -5,6 +5,7 @@ import { EgressError } from '../../egress/egress-error.ts';
 import type { Call, ReadyCredential } from '../call.ts';
 import { type CredentialUse, getCredentials } from '../tokens/get-credentials.ts';
 import { mayBeRenewed, renewRefused } from '../tokens/renew-refused.ts';
+import { usageOf } from './decide-retry.ts';
 import { headersToSend, prepareRequest } from './prepare-request.ts';
 import { shownHeaders } from './shown-headers.ts';
 import { targetFailure } from './target-failure.ts';
@@ -67,22 +68,27 @@ async function pass(
   const { url, parameters } = prepared;
   const { timeoutMs: headMs, baseUrl } = credential.requests;
   let declined = false;
+  let answered = 0;
   const answer = {
     start(status: number, received: IncomingHttpHeaders) {
+      answered = status;
       declined = mayDecline && status === UNAUTHORIZED;
       if (!declined) sink.start(status, shownHeaders(pairsOf(received), credential, parameters), baseUrl);
       return !declined;
     },
     data: sink.data,
   };
-  const { config, egress, clock } = call.app;
+  const { config, egress, clock, usage } = call.app;
+  const { tenantId, connectionId } = credential;
   const known = body === null ? Buffer.alloc(0) : body instanceof Buffer ? body : null;
   const headers = await headersToSend(credential, method, prepared, known, clock.now());
   try {
     const limits = { headMs, idleMs: config.proxyIdleMs, signal: call.signal };
     await egress.relay(url, { method, headers, body, contentLength, ...limits }, answer);
+    usage.called(tenantId, connectionId, usageOf({ status: answered }));
   } catch (error) {
     if (!(error instanceof EgressError)) throw error;
+    if (!call.signal.aborted) usage.called(tenantId, connectionId, 'error');
     throw call.signal.aborted ? new LatchkeyError('CANCELLED') : targetFailure(error, url.hostname, 1, 0);
   }
   return declined;

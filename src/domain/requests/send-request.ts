@@ -9,7 +9,7 @@ import type { CredentialInput } from '../connections/store-credential.ts';
 import { lookUpProvider } from '../integrations/find-provider.ts';
 import { type CredentialUse, getCredentials, storedCredential } from '../tokens/get-credentials.ts';
 import { renewRefused } from '../tokens/renew-refused.ts';
-import { isRepeatable, type Outcome, pauseBeforeRetry } from './decide-retry.ts';
+import { isRepeatable, type Outcome, pauseBeforeRetry, usageOf } from './decide-retry.ts';
 import { explicitAuth } from './explicit-auth.ts';
 import { type Mapping, mapBody, readMappings } from './map-response.ts';
 import { isCallersHeader } from './outgoing-request.ts';
@@ -107,6 +107,7 @@ class Sending {
 
   /** Sends until there is an answer that is not worth another attempt. */
   async until(of: ReadyCredential): Promise<Answer> {
+    const { app } = this.#call;
     const { method, headers } = this.#input;
     const prepared = prepareRequest(of, this.#input, this.#body);
     const repeatable = isRepeatable(method, headers);
@@ -117,6 +118,7 @@ class Sending {
       const outcome: Outcome =
         'response' in sent ? { status: sent.response.status } : { failure: sent.error.kind, sent: sent.error.sent };
       const pauseMs = this.#pause(of, outcome, repeatable, askedMs);
+      app.usage.called(of.tenantId, of.connectionId, usageOf(outcome));
       this.attempts.push({
         status: 'response' in sent ? sent.response.status : 0,
         error: 'response' in sent ? '' : sent.error.kind,
