@@ -28,6 +28,13 @@ const STATEMENTS = {
   routeTicket: 'select * from latchkey.route_authorization_ticket($1)',
   routeState: 'select * from latchkey.route_authorization_state($1)',
   routeTenants: 'select * from latchkey.route_tenants($1, $2, $3)',
+  acceptDeliveries: 'select latchkey.accept_deliveries(key, value) from json_each($1)',
+  claimDeliveries: 'select * from latchkey.route_claim_deliveries($1, $2, $3, $4, $5, $6, $7)',
+  readDeliveries: 'select d.* from json_each($1) as t, latchkey.read_deliveries(t.key, t.value) as d',
+  settleDeliveries: 'select latchkey.settle_deliveries(key, value) from json_each($1)',
+  routeSettledDeliveries: 'select * from latchkey.route_settled_deliveries($1, $2)',
+  reapDeliveries: 'select latchkey.reap_deliveries(key, value) from json_each($1)',
+  readSigningSecrets: 'select * from latchkey.read_signing_secrets($1, $2)',
   countTenants: 'select latchkey.count_tenants() as count',
 } as const;
 

@@ -102,6 +102,9 @@ export const connectionService = implement(ConnectionService, {
       providerAccountMetadata: json(request.providerAccountMetadata),
       webhookSignatureSecret:
         request.webhookSignatureSecret === undefined ? undefined : optionalSecret(request.webhookSignatureSecret),
+      ...(request.webhookSecretOverlapS === undefined
+        ? {}
+        : { webhookSecretOverlapMs: request.webhookSecretOverlapS * 1_000 }),
     };
     return shown(call, await updateConnection(call, connectionId, etag, patch));
   },

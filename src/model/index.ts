@@ -4,6 +4,7 @@ import { Authorization } from './authorization.ts';
 import { Connection } from './connection.ts';
 import { Credential } from './credential.ts';
 import { CredentialSecretRef } from './credential-secret-ref.ts';
+import { Delivery } from './delivery.ts';
 import { Integration } from './integration.ts';
 import { IntegrationSecret } from './integration-secret.ts';
 import { OutboxEvent } from './outbox-event.ts';
@@ -24,6 +25,7 @@ export const entities = [
   Credential,
   CredentialSecretRef,
   CustomProvider,
+  Delivery,
   Integration,
   IntegrationSecret,
   OutboxEvent,

@@ -64,7 +64,8 @@ export async function pendingConnection(
       metadata: {},
       config: {},
     },
-    ...{ providerAccountId: '', providerAccountEmail: '', providerAccountMetadata: {}, webhookSignatureSecret: null },
+    ...{ providerAccountId: '', providerAccountEmail: '', providerAccountMetadata: {} },
+    ...{ webhookSignatureSecret: null, previousWebhookSecret: null, previousWebhookSecretExpireTime: null },
     ...{ enabled: true, version: 1, lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
   });
   await flushNamed(em, name);

@@ -1,0 +1,25 @@
+import type { Delivery } from '../../model/delivery.ts';
+import type { Call } from '../call.ts';
+import { getDelivery } from './get-delivery.ts';
+
+/** The outcome is announced; this often it is looked whether that was missed. */
+const LOOK_MS = 1_000;
+/** Before the server's limit ends the call, it answers how the delivery stands. */
+const MARGIN_MS = 2_000;
+
+/** Waits until a delivery is settled, as long as the call may take; answers how it stands then. */
+export async function awaitDelivery(call: Call, id: string): Promise<Delivery> {
+  const { app, principal, signal } = call;
+  const end = app.clock.monotonic() + app.config.maxCallMs - MARGIN_MS;
+  for (;;) {
+    const left = end - app.clock.monotonic();
+    const waiting = app.changes.wait(
+      { kind: 'delivery', tenantId: principal.tenantId, id },
+      Math.max(0, Math.min(LOOK_MS, left)),
+      signal,
+    );
+    const delivery = await getDelivery(call, id);
+    if (delivery.settleTime || left <= 0 || signal.aborted) return delivery;
+    await waiting;
+  }
+}
