@@ -10,7 +10,7 @@ export class Batcher<T> {
   readonly #write: (items: T[]) => Promise<unknown>;
   readonly #limits: Limits;
   #waiting: Waiting<T>[] = [];
-  #writing: Promise<void> | null = null;
+  #writing = false;
 
   constructor(write: (items: T[]) => Promise<unknown>, limits: Limits) {
     this.#write = write;
@@ -21,19 +21,19 @@ export class Batcher<T> {
   add(item: T, weight = 0): Promise<void> {
     return new Promise((done, fail) => {
       this.#waiting.push({ item, weight, done, fail });
-      this.#writing ??= this.#writeAll().finally(() => {
-        this.#writing = null;
-      });
+      if (!this.#writing) void this.#writeAll();
     });
   }
 
   async #writeAll(): Promise<void> {
+    this.#writing = true;
     // Those of the same turn of the event loop go together.
     await new Promise(setImmediate);
     while (this.#waiting.length > 0) {
       const batch = this.#next();
       if (!(await this.#tried(batch))) for (const one of batch) await this.#tried([one]);
     }
+    this.#writing = false;
   }
 
   #next(): Waiting<T>[] {

@@ -1,10 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { type DeliverySchema, DeliveryStatus } from '../../gen/latchkey/v1/delivery_pb.ts';
-import type { Delivery, DeliveryStatus as StatusName } from '../model/delivery.ts';
+import type { DeliveryView, DeliveryStatus as StatusName } from '../model/delivery.ts';
 import { toTimestamp } from './time.ts';
 
 /** A delivery as the contract says it. */
-export function deliveryToProto(delivery: Delivery): MessageInitShape<typeof DeliverySchema> {
+export function deliveryToProto(delivery: DeliveryView): MessageInitShape<typeof DeliverySchema> {
   const { id, host, method, error, maxAttempts, timeoutMs, backoffMs, status } = delivery;
   return {
     ...{ id, host, method, error, maxAttempts, timeoutMs, backoffMs, status: STATUSES[status] },

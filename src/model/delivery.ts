@@ -38,8 +38,8 @@ const schema = defineEntity({
     /** Those of one lane wait for one another. */
     lane: p.integer(),
     method: p.text(),
-    /** URL, headers and body. */
-    sealed: p.blob(),
+    /** URL, headers and body; null once it has arrived. */
+    sealed: p.blob().strictNullable(),
     timeoutMs: p.integer(),
     backoffMs: p.integer(),
     maxAttempts: p.integer(),
@@ -71,6 +71,27 @@ export class Delivery extends schema.class {
   }
 }
 schema.setClass(Delivery);
+
+/** What is shown of a delivery. */
+export type DeliveryView = Pick<
+  Delivery,
+  | 'id'
+  | 'host'
+  | 'method'
+  | 'connectionId'
+  | 'projectId'
+  | 'ownerUserId'
+  | 'signedBy'
+  | 'status'
+  | 'error'
+  | 'attempts'
+  | 'maxAttempts'
+  | 'timeoutMs'
+  | 'backoffMs'
+  | 'dueTime'
+  | 'createTime'
+  | 'settleTime'
+>;
 
 /** Where a delivery's request is sealed for. */
 export function deliveryPlace(tenantId: string, id: string): Place {

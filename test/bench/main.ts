@@ -16,6 +16,7 @@ import { grpcCaller, httpCaller, load, type Measured } from './load.ts';
 import { BenchProcess } from './process.ts';
 import { refreshBench } from './refresh.ts';
 import { seedConnections } from './seed.ts';
+import { webhooksBench } from './webhooks.ts';
 
 const CACHED = 100_000;
 const MANY_ROWS = 1_000_000;
@@ -57,6 +58,7 @@ async function main(): Promise<void> {
       cache: cacheBench,
       list: listBench,
       refresh: refreshBench,
+      webhooks: webhooksBench,
     };
     const chosen = process.argv.slice(2);
     for (const [name, bench] of Object.entries(benches))

@@ -292,6 +292,30 @@ describeRpc('WebhookService.SendWebhook', ({ as, tenant, server, transport }) =>
     );
   });
 
+  it('takes of a key what it may do, and no more', async () => {
+    await using receiver = await startReceiver((n) => ({ status: n === 0 ? 400 : 200 }));
+    const { access } = await as('admin');
+    const keyWith = async (...scopes: string[]) => {
+      const { secret } = await access.createApiKey({ displayName: scopes.join(' '), scopes });
+      return server().clients(transport, { authorization: `Bearer ${secret}` }).webhooks;
+    };
+    const sender = await keyWith('webhook:send');
+    const { delivery } = await sender.sendWebhook({ url: receiver.url });
+    const deliveryId = delivery!.id;
+    expect(delivery?.status).toBe(DeliveryStatus.FAILED);
+    expect((await failureOf(sender.getDelivery({ deliveryId }))).metadata).toMatchObject({
+      permission: 'webhook:read',
+    });
+    const reader = await keyWith('webhook:read');
+    expect((await reader.getDelivery({ deliveryId })).delivery?.id).toBe(deliveryId);
+    for (const refused of [reader.retryDelivery({ deliveryId }), reader.sendWebhook({ url: receiver.url })])
+      expect(await failureOf(refused)).toMatchObject({
+        reason: 'PERMISSION_MISSING',
+        metadata: { permission: 'webhook:send' },
+      });
+    expect((await sender.retryDelivery({ deliveryId })).delivery?.status).toBe(DeliveryStatus.PENDING);
+  });
+
   it('lists by status, host and time, page by page', async () => {
     await using well = await startReceiver();
     const { webhooks } = await as('resource_manager');
@@ -333,5 +357,12 @@ describeRpc('WebhookService.SendWebhook', ({ as, tenant, server, transport }) =>
     const seen = [server().logLines.join(''), JSON.stringify(rows), toJsonString(DeliverySchema, delivery!)];
     expect(seen.join('')).not.toContain('canary-');
     expect(seen.join('')).not.toContain(Buffer.from('canary-').toString('hex'));
+    await using receiver = await startReceiver();
+    await webhooks.sendWebhook({ url: receiver.url });
+    const kept = await server().database.sql(
+      `select status from latchkey.delivery where tenant_id = $1 and sealed is not null`,
+      [tenant()],
+    );
+    expect(kept).toEqual([{ status: 'FAILED' }]);
   });
 });

@@ -16,7 +16,7 @@ create table latchkey.delivery (
   host text collate "C" not null,
   lane integer not null,
   method text not null,
-  sealed bytea not null,
+  sealed bytea,
   timeout_ms integer not null,
   backoff_ms integer not null,
   max_attempts integer not null,
@@ -38,13 +38,16 @@ create index delivery_by_connection on latchkey.delivery (tenant_id, connection_
 create index delivery_settled on latchkey.delivery (settle_time) where settle_time is not null;
 `;
 
+/** A plan that was made while the table was small is kept when it has grown: of these statements each has its index. */
+const BY_INDEX = ['seqscan', 'bitmapscan', 'hashjoin', 'mergejoin'].map((way) => `set enable_${way} = off`).join(' ');
+
 const FUNCTIONS = `
 create function latchkey.accept_deliveries(p_tenant text, p_rows json) returns void language plpgsql as $$
 begin
   perform latchkey.enter(p_tenant);
   insert into latchkey.delivery (tenant_id, id, message_id, purpose, connection_id, signed_by, owner_user_id, project_id, host, lane, method, sealed, timeout_ms, backoff_ms,
       max_attempts, attempt_count, attempts, status, error, awaited, due_time, lease_epoch, create_time, settle_time)
-    select p_tenant, r.id, r."messageId", r.purpose, r."connectionId", r."signedBy", r."ownerUserId", r."projectId", r.host, r.lane, r.method, decode(r.sealed, 'base64'), r."timeoutMs",
+    select p_tenant, r.id, r."messageId", r.purpose, r."connectionId", r."signedBy", r."ownerUserId", r."projectId", r.host, r.lane, r.method, case when r.status <> 'SKIPPED' then decode(r.sealed, 'base64') end, r."timeoutMs",
       r."backoffMs", r."maxAttempts", 0, '[]', r.status, '', r.awaited, clock_timestamp() + r."leaseMs" * interval '1 ms', r.epoch, clock_timestamp(),
       case when r.status = 'SKIPPED' then clock_timestamp() end
     from json_to_recordset(p_rows) as r(id text, "messageId" text, purpose text, "connectionId" text, "signedBy" text, "ownerUserId" text, "projectId" text, host text, lane integer, method text,
@@ -65,11 +68,11 @@ begin
   perform latchkey.enter(p_tenant);
   return query select d.tenant_id, d.id, d.message_id, d.purpose, d.connection_id, d.signed_by, d.host, d.lane, d.method, d.sealed, d.timeout_ms,
       d.backoff_ms, d.max_attempts, d.attempt_count, d.awaited, d.lease_epoch
-    from latchkey.delivery d where d.tenant_id = p_tenant and d.id in (select json_array_elements_text(p_ids));
+    from latchkey.delivery d where d.tenant_id = p_tenant and d.id = any (array(select json_array_elements_text(p_ids)));
 end $$;
 
 -- What a lease yielded. Who lost the lease changes nothing, and what is written twice is written once.
-create function latchkey.settle_deliveries(p_tenant text, p_outcomes json) returns void language plpgsql as $$
+create function latchkey.settle_deliveries(p_tenant text, p_outcomes json) returns void language plpgsql ${BY_INDEX} as $$
 declare
   v_told text[];
 begin
@@ -79,6 +82,8 @@ begin
   ), written as (
     update latchkey.delivery d
        set status = o.status, error = o.error, lease_epoch = d.lease_epoch + 1,
+           -- What has arrived is not kept.
+           sealed = case when o.status <> 'SUCCEEDED' then d.sealed end,
            due_time = clock_timestamp() + o."waitMs" * interval '1 ms',
            settle_time = case when o.status <> 'PENDING' then clock_timestamp() end,
            attempts = case when o.attempt is null then d.attempts else d.attempts || o.attempt end,
@@ -97,7 +102,7 @@ end $$;
 create function latchkey.reap_deliveries(p_tenant text, p_ids json) returns void language plpgsql as $$
 begin
   perform latchkey.enter(p_tenant);
-  delete from latchkey.delivery d where d.tenant_id = p_tenant and d.settle_time is not null and d.id in (select json_array_elements_text(p_ids));
+  delete from latchkey.delivery d where d.tenant_id = p_tenant and d.settle_time is not null and d.id = any (array(select json_array_elements_text(p_ids)));
 end $$;
 
 create function latchkey.read_signing_secrets(p_tenant text, p_connection text) returns table (current bytea, previous bytea) language plpgsql as $$
@@ -115,7 +120,7 @@ $$;
 -- Leases what is due: tenants in turn after the one that p_after names, each with lanes from a random one on, so that nobody's backlog hides anybody else's.
 -- p_rooms says how much of a tenant ('tenant') or of a lane ('tenant lane') may be leased, where that is not the usual.
 create function latchkey.route_claim_deliveries(p_after text, p_rooms jsonb, p_most integer, p_most_new integer, p_per_tenant integer, p_per_lane integer, p_guard_ms integer)
-returns table (tenant_id text, id text, lane integer) language plpgsql security definer set search_path = '' as $$
+returns table (tenant_id text, id text, lane integer) language plpgsql security definer set search_path = '' ${BY_INDEX} as $$
 declare
   v_tenant text := p_after;
   v_lane integer;

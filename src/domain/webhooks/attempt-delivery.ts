@@ -74,7 +74,9 @@ async function send(
   const own = webhookHeaders({ id: messageId, timestamp, body: request.body ?? '' }, secrets);
   const { url, headers } = credential ? withCredential(request, credential) : request;
   const timeoutMs = end - app.clock.monotonic();
-  if (timeoutMs <= 0) throw new EgressError('timeout', { host, sent: false });
+  if (app.clock.monotonic() >= delivery.leaseEnd) throw new EgressError('aborted', { host, sent: false });
+  // It took all the time to get the credential.
+  if (timeoutMs <= 0) throw new LatchkeyError('PROVIDER_UNAVAILABLE');
   return app.egress.fetch(url, {
     ...{ method, headers: [...headers, ...own], body: request.body, signal, timeoutMs },
     maxBodyBytes: MOST_ANSWER_BYTES,

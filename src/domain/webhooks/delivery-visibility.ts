@@ -17,7 +17,7 @@ export async function findDelivery(
 ): Promise<Delivery> {
   const key = { tenantId: call.principal.tenantId, id };
   const delivery = await em.findOne(Delivery, key, lock ? { lockMode: LockMode.PESSIMISTIC_WRITE } : {});
-  if (!delivery || !holds(call.principal, 'webhook:read', delivery))
+  if (!delivery || !(holds(call.principal, permission, delivery) || holds(call.principal, 'webhook:read', delivery)))
     throw new LatchkeyError('DELIVERY_NOT_FOUND', { metadata: { delivery_id: id } });
   if (!holds(call.principal, permission, delivery))
     throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission } });

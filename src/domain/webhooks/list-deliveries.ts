@@ -37,6 +37,8 @@ export function listDeliveries(
 export function conditionsOf({ status, connectionId, host, createdFrom, createdBefore }: DeliveryFilter): Conditions {
   const conditions: Conditions = [];
   if (status) conditions.push({ sql: 'status = ?', params: [status] });
+  // The same, for the index of what is due.
+  if (status === 'PENDING' || status === 'DELIVERING') conditions.push({ sql: 'settle_time is null', params: [] });
   if (connectionId) conditions.push({ sql: 'connection_id = ?', params: [connectionId] });
   if (host) conditions.push({ sql: 'host = ?', params: [host] });
   if (createdFrom)

@@ -3,7 +3,7 @@ import { fieldInvalid, LatchkeyError } from '../../base/error.ts';
 import { newId } from '../../base/id.ts';
 import type { Em } from '../../db/transaction.ts';
 import type { Connection } from '../../model/connection.ts';
-import { type Delivery, deliveryPlace } from '../../model/delivery.ts';
+import { type DeliveryView, deliveryPlace } from '../../model/delivery.ts';
 import type { JsonObject } from '../../model/json.ts';
 import { readEntry } from '../audit/audit.ts';
 import type { Call, DeliveryRequest, NewDelivery, Principal } from '../call.ts';
@@ -11,11 +11,10 @@ import { change, read } from '../change.ts';
 import { findConnection } from '../connections/find-connection.ts';
 import { refuseUnlessPermitted } from '../connections/visibility.ts';
 import { once } from '../once.ts';
-import { awaitDelivery } from './await-delivery.ts';
+import { awaitDelivery, readOwn } from './await-delivery.ts';
 import { type Beginning, deliveryRow } from './delivery-row.ts';
 import { evaluateCondition } from './evaluate-condition.ts';
 import { Template } from './fill-template.ts';
-import { getDelivery } from './get-delivery.ts';
 import { secretMissing } from './signing-secrets.ts';
 import { fillRequest, type RequestTemplate } from './webhook-request.ts';
 
@@ -48,7 +47,7 @@ const NOT_HTTP = ['aws', 'smtp', 'ftp', 'custom'];
  * Fails with FIELD_INVALID, CONNECTION_NOT_FOUND, PERMISSION_MISSING, CONNECTION_DISABLED, CONNECTION_NOT_HTTP, HOST_NOT_ALLOWED, ADDRESS_FORBIDDEN,
  * WEBHOOK_SECRET_MISSING, REQUEST_ID_REUSED.
  */
-export async function sendWebhook(call: Call, webhook: Webhook): Promise<Delivery> {
+export async function sendWebhook(call: Call, webhook: Webhook): Promise<DeliveryView> {
   const { connectionId, blocking } = webhook;
   if ((webhook.url === '') === (connectionId === null)) throw fieldInvalid('url', 'is given, or connection_id is');
   if (webhook.path && !connectionId) throw fieldInvalid('path', 'goes with connection_id');
@@ -56,10 +55,12 @@ export async function sendWebhook(call: Call, webhook: Webhook): Promise<Deliver
   const connection = connectionId ? await usableConnection(call, connectionId, webhook.sign) : null;
   const skipped = webhook.condition !== '' && !evaluateCondition(webhook.condition, webhook.variables);
   const delivery = await newDelivery(call, webhook, connection, skipped);
-  const id = webhook.requestId
-    ? await storeOnce(call, webhook, delivery, skipped)
-    : await store(call, delivery, skipped);
-  return blocking && !skipped ? awaitDelivery(call, id) : getDelivery(call, id);
+  if (!webhook.requestId && !skipped) {
+    await call.app.deliveries.accept(delivery);
+    return blocking ? awaitDelivery(call, delivery.task.id) : accepted(call, delivery);
+  }
+  const id = await storeOnce(call, webhook, delivery, skipped);
+  return blocking && !skipped ? awaitDelivery(call, id) : readOwn(call, id);
 }
 
 async function usableConnection(call: Call, id: string, sign: boolean): Promise<Connection> {
@@ -132,10 +133,18 @@ function laneOf(host: string): number {
   return createHash('sha256').update(host).digest().readInt32BE();
 }
 
-async function store(call: Call, delivery: NewDelivery, skipped: boolean): Promise<string> {
-  if (skipped) await change(call, (em) => insert(em, delivery, { status: 'SKIPPED' }));
-  else await call.app.deliveries.accept(delivery);
-  return delivery.task.id;
+/** A delivery as it was stored, without looking. */
+function accepted({ app }: Call, { task, ownerUserId, projectId }: NewDelivery): DeliveryView {
+  const now = new Date(app.clock.now());
+  const begun = {
+    status: 'PENDING' as const,
+    error: '',
+    attempts: [],
+    dueTime: now,
+    createTime: now,
+    settleTime: null,
+  };
+  return { ...task, ...begun, ownerUserId, projectId };
 }
 
 /** In the transaction of the memo, and so in its turn. */
