@@ -26,11 +26,14 @@ const LEASE_GUARD_MS = 5_000;
 const LEASE_MARGIN_MS = 1_000;
 /** How often it is looked what is due; of most that is heard at once. */
 const POLL_MS = 500;
+/** What is due sooner is looked for to the millisecond, the rest by the poll. */
+const LOOK_AHEAD_MS = 10_000;
 /** Claims are at least so far apart, so that each finds more than one free slot. */
 const CLAIM_PAUSE_MS = 5;
 const SETTLE_AGAIN_MS = 250;
 const BATCH = { items: 500, weight: 4 * 1024 * 1024 };
 
+/** Beside the names of tenants and lanes: all slots. */
 const EVERYTHING = '';
 
 type Claimed = { tenant_id: string; id: string; lane: number };
@@ -153,8 +156,10 @@ export class DeliverySender implements Deliveries {
   async #claim(): Promise<number> {
     const { rooms, most, mostNew, perTenant, perLane } = this.#lanes.room();
     this.#full = new Set(Object.keys(rooms).filter((name) => rooms[name]! <= 0));
-    if (most <= 0) this.#full.add(EVERYTHING);
-    if (most <= 0) return 0;
+    if (most <= 0) {
+      this.#full.add(EVERYTHING);
+      return 0;
+    }
     const start = this.#app.clock.monotonic();
     const claimed = await hot<Claimed>(this.#app.pool, 'claimDeliveries', [
       ...[this.#after, JSON.stringify(rooms), most, mostNew, perTenant, perLane, LEASE_GUARD_MS],
@@ -182,33 +187,34 @@ export class DeliverySender implements Deliveries {
   async #open(row: Row, start: number, slot: Slot): Promise<void> {
     const lease = { epoch: row.lease_epoch, leaseEnd: start + row.timeout_ms + LEASE_GUARD_MS - LEASE_MARGIN_MS };
     const request = await this.#requestOf(row);
-    if (request) return this.#send({ ...taskOf(row, request), ...lease }, slot);
+    if (request !== 'altered' && request !== null) return this.#send({ ...taskOf(row, request), ...lease }, slot);
     this.#lanes.give(slot, null);
-    // It is what somebody altered: not sent, and shown as failed.
+    // The key could not be had: the lease ends, and it is tried again.
+    if (request === null) return;
     const broken = { ...taskOf(row, { url: '', headers: [], body: null }), ...lease };
-    const attempt = { time: this.#app.clock.now(), durationMs: 0, statusCode: 0, error: 'INTERNAL' };
-    return this.#settle(
-      broken,
-      settleDelivery(broken, judgeAttempt({ kind: 'refused', reason: 'INTERNAL' }), attempt, 0),
-    );
+    const verdict = judgeAttempt({ kind: 'refused', reason: 'INTERNAL' });
+    const attempt = { time: this.#app.clock.now(), durationMs: 0, statusCode: 0, error: verdict.error };
+    return this.#settle(broken, settleDelivery(broken, verdict, attempt, 0));
   }
 
-  /** Null: it does not open. */
-  async #requestOf(row: Row): Promise<DeliveryRequest | null> {
+  async #requestOf(row: Row): Promise<DeliveryRequest | 'altered' | null> {
     const { keyring, log, metrics } = this.#app;
     try {
       const opened = await keyring.open(deliveryPlace(row.tenant_id, row.id), row.sealed);
       return JSON.parse(opened.toString()) as DeliveryRequest;
     } catch (error) {
       log.error({ err: error, deliveryId: row.id }, 'a stored delivery does not open');
-      if (error instanceof IntegrityError) metrics.integrityFailures.inc();
-      return null;
+      if (!(error instanceof IntegrityError)) return null;
+      metrics.integrityFailures.inc();
+      return 'altered';
     }
   }
 
   #track(work: Promise<void>): void {
-    this.#sending.add(work);
-    work.finally(() => this.#sending.delete(work));
+    const tracked = work
+      .catch((error: unknown) => this.#app.log.error({ err: error }, 'a delivery was left to the end of its lease'))
+      .finally(() => this.#sending.delete(tracked));
+    this.#sending.add(tracked);
   }
 
   async #send(delivery: LeasedDelivery, slot: Slot): Promise<void> {
@@ -254,7 +260,7 @@ export class DeliverySender implements Deliveries {
   }
 
   #lookIn(ms: number): void {
-    if (this.#stopped) return;
+    if (this.#stopped || ms > LOOK_AHEAD_MS) return;
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       this.look();

@@ -1,6 +1,7 @@
 import { Delivery } from '../../model/delivery.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
+import { deliveryNotFound } from './delivery-visibility.ts';
 
 /** The outcome is announced; this often it is looked whether that was missed. */
 const LOOK_MS = 1_000;
@@ -24,7 +25,9 @@ export async function awaitDelivery(call: Call, id: string): Promise<Delivery> {
   }
 }
 
-/** A delivery that the caller made just now: sending takes no permission to read. */
-export function readOwn(call: Call, id: string): Promise<Delivery> {
-  return read(call, (em) => em.findOneOrFail(Delivery, { tenantId: call.principal.tenantId, id }));
+/** A delivery that the caller made: sending takes no permission to read. Fails with DELIVERY_NOT_FOUND where it is gone by now. */
+export async function readOwn(call: Call, id: string): Promise<Delivery> {
+  const found = await read(call, (em) => em.findOne(Delivery, { tenantId: call.principal.tenantId, id }));
+  if (!found) throw deliveryNotFound(id);
+  return found;
 }

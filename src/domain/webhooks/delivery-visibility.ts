@@ -18,10 +18,15 @@ export async function findDelivery(
   const key = { tenantId: call.principal.tenantId, id };
   const delivery = await em.findOne(Delivery, key, lock ? { lockMode: LockMode.PESSIMISTIC_WRITE } : {});
   if (!delivery || !(holds(call.principal, permission, delivery) || holds(call.principal, 'webhook:read', delivery)))
-    throw new LatchkeyError('DELIVERY_NOT_FOUND', { metadata: { delivery_id: id } });
+    throw deliveryNotFound(id);
   if (!holds(call.principal, permission, delivery))
     throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission } });
   return delivery;
+}
+
+/** DELIVERY_NOT_FOUND, the same whether the delivery is absent or somebody else's. */
+export function deliveryNotFound(id: string): LatchkeyError {
+  return new LatchkeyError('DELIVERY_NOT_FOUND', { metadata: { delivery_id: id } });
 }
 
 /** A user's deliveries are seen by that user and by administrators; those of nobody in particular by who holds the permission in their project. */

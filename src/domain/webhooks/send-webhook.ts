@@ -88,14 +88,8 @@ async function newDelivery(
   const connectionId = connection?.id ?? null;
   return {
     task: {
-      ...{
-        tenantId,
-        id,
-        messageId: id,
-        purpose: 'webhook',
-        connectionId,
-        signedBy: webhook.sign ? connection!.id : '',
-      },
+      ...{ tenantId, id, messageId: id, purpose: 'webhook', connectionId },
+      signedBy: webhook.sign ? connectionId! : '',
       ...{ host, lane: laneOf(host), method: webhook.method, request, awaited: webhook.blocking, attemptCount: 0 },
       ...{ maxAttempts: webhook.attempts, backoffMs: webhook.backoffMs },
       timeoutMs: webhook.timeoutMs ?? connection?.timeoutMs ?? DEFAULT_TIMEOUT_MS,
