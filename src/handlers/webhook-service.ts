@@ -1,4 +1,4 @@
-import { type JsonObject, toJson } from '@bufbuild/protobuf';
+import { toJson } from '@bufbuild/protobuf';
 import { type Value, ValueSchema } from '@bufbuild/protobuf/wkt';
 import {
   DeliveryOrder,
@@ -58,7 +58,7 @@ function webhookOf(request: SendWebhookRequest): Webhook {
     connectionId: request.connectionId || null,
     method: METHODS.get(request.method) ?? 'POST',
     body: body && json(body),
-    variables: (variables satisfies JsonObject | undefined as StoredJson | undefined) ?? {},
+    variables: (variables ?? {}) as StoredJson,
     blocking: request.mode !== WebhookMode.FIRE_AND_FORGET,
     timeoutMs: request.timeoutMs ?? null,
     attempts: request.attempts ?? 3,

@@ -86,7 +86,8 @@ describe('The sender', () => {
     }
     const accepted = await sendMany(() => other, 300, { url: () => well.url });
     await expect.poll(() => well.received.length, { timeout: 10_000 }).toBe(302);
-    expect(performance.now() - start).toBeLessThan(5_000);
+    // One after the other, four at a time, those for the dead host would take minutes.
+    expect(performance.now() - start).toBeLessThan(10_000);
     expect(accepted).toHaveLength(300);
     expect(dead.received.length).toBeLessThan(50);
   });

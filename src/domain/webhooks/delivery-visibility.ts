@@ -38,7 +38,7 @@ function holds(principal: Principal, permission: Permission, { ownerUserId, proj
   return kind !== 'api_key' || projectAllowed(principal, projectId);
 }
 
-/** The same as a condition on rows, for who is no system. */
+/** The same as a condition on rows, for lists. */
 export function deliveriesOf(principal: Principal, permission: Permission): Conditions {
   const { administrator, permissions, ownPermissions, userId, kind, projectIds } = principal;
   if (administrator && permissions.has(permission)) return [];
