@@ -33,6 +33,7 @@ import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { servicesFor } from './handlers/index.ts';
 import { CheckSweeper } from './jobs/check-sweeper.ts';
+import { DeliverySender } from './jobs/delivery-sender.ts';
 import { Housekeeper } from './jobs/housekeeper.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
@@ -100,7 +101,7 @@ export async function startReplica(setting: Setting): Promise<Replica> {
 async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise<Replica> {
   const { config, log } = setting;
   const methods = methodsOf(setting.services ?? servicesFor(config));
-  const { app, listener, replicaId } = await openApp(setting, opened);
+  const { app, sender, listener, replicaId } = await openApp(setting, opened);
   const jobs = new JobRunner(app, replicaId);
   const pipeline = new Pipeline(app, methods);
   warmValidation(methods);
@@ -126,6 +127,8 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const checks = new CheckSweeper(app);
   checks.start();
   opened.push(() => checks.stop());
+  sender.start();
+  opened.push(() => sender.stop(config.shutdownGraceMs));
   const housekeeper = new Housekeeper(app);
   housekeeper.start();
   opened.push(() => housekeeper.stop());
@@ -146,7 +149,7 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
 async function openApp(
   { config, log, unfit }: Setting,
   opened: (() => Promise<void>)[],
-): Promise<{ app: App; listener: ChangeListener; replicaId: string }> {
+): Promise<{ app: App; sender: DeliverySender; listener: ChangeListener; replicaId: string }> {
   const { database, keys, identity } = config;
   const metrics = createMetrics();
   const egress = new Egress({ allow: config.egressAllow });
@@ -178,7 +181,7 @@ async function openApp(
   opened.push(() => readAudit.stop());
   const usage = new UsageCounter(systemClock, log, (tenantId, counts) => addUsage(app, tenantId, counts));
   opened.push(() => usage.stop());
-  const app: App = {
+  const parts: Omit<App, 'deliveries'> = {
     ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit, usage },
     catalog: catalogOf(config),
     keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
@@ -200,8 +203,12 @@ async function openApp(
     fetchedTokens: new FetchedTokenCache(systemClock, FETCHED_TOKENS_CACHED),
     changes: { wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal) },
   };
+  // It sends with all that the process shares, and is a part of it.
+  const app = parts as App;
+  const sender = new DeliverySender(app);
+  app.deliveries = sender;
   observe(app, listener);
-  return { app, listener, replicaId };
+  return { app, sender, listener, replicaId };
 }
 
 /** Where browsers and providers reach this Latchkey. */

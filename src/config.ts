@@ -47,6 +47,8 @@ export function readConfig(env: Env = process.env) {
     shutdownGraceMs: read.integer('SHUTDOWN_GRACE_MS', 20_000, 0, 600_000),
     /** `npm start` puts a shell between npm and us, which dies of a signal without passing it on. */
     stopsWithParent: env.npm_lifecycle_event === 'start',
+    /** Of deliveries that are settled. */
+    retentionDays: read.integer('RETENTION_DAYS', 30, 1, 3_650),
     logLevel: read.choice('LOG_LEVEL', 'info', ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
   };
   if (config.adminKey && config.adminKey.length < 32)

@@ -18,7 +18,8 @@ export type IdPrefix =
   | 'auth'
   | 'rvk'
   | 'att'
-  | 'acct';
+  | 'acct'
+  | 'dlv';
 
 const pool = Buffer.allocUnsafe(RANDOM_BYTES * 512);
 let used = pool.length;

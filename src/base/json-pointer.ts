@@ -15,7 +15,8 @@ export function pointer(document: unknown, pointer: string): unknown {
   return found;
 }
 
-function member(value: unknown, name: string): unknown {
+/** An own member of an object, or an item of a list; undefined where there is none. */
+export function member(value: unknown, name: string): unknown {
   if (typeof value !== 'object' || value === null) return undefined;
   if (Array.isArray(value)) return /^(0|[1-9]\d*)$/.test(name) ? value[Number(name)] : undefined;
   return Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;

@@ -72,6 +72,12 @@ export function createMetrics() {
       help: 'Tokens handed out while their refresh was due.',
       registers,
     }),
+    deliveryAttempts: new Counter({
+      name: 'latchkey_delivery_attempts_total',
+      help: 'Attempts to deliver a webhook, by what became of it (succeeded, retry, give_up, release).',
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
     integrityFailures: new Counter({
       name: 'latchkey_integrity_failures_total',
       help: 'Stored ciphertexts that did not open.',

@@ -84,6 +84,9 @@ export const REASONS = {
   TARGET_TIMEOUT: { code: 'DEADLINE_EXCEEDED', text: 'the other side did not answer in time' },
   RESPONSE_TOO_LARGE: { code: 'RESOURCE_EXHAUSTED', text: 'the other side answered too much' },
   RATE_LIMITED: { code: 'RESOURCE_EXHAUSTED', text: 'the caller has made too many calls of this kind' },
+  WEBHOOK_SECRET_MISSING: { code: 'FAILED_PRECONDITION', text: 'the connection has no secret to sign with' },
+  DELIVERY_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such delivery' },
+  DELIVERY_NOT_FAILED: { code: 'FAILED_PRECONDITION', text: 'only a delivery that failed can be retried' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

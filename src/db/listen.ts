@@ -10,10 +10,13 @@ const BELIEVED_MS = 5_000;
 
 /** What changed: every replica drops what it remembers of it. */
 export type Changed = {
-  kind: 'connection' | 'secret' | 'api_key' | 'user' | 'integration' | 'authorization' | 'account';
+  kind: 'connection' | 'secret' | 'api_key' | 'user' | 'integration' | 'authorization' | 'account' | 'delivery';
   tenantId: string;
   id: string;
 };
+
+/** A delivery became due that nobody has in hand. */
+export const DELIVERY_DUE: Changed = { kind: 'delivery', tenantId: '-', id: 'due' };
 
 type Handlers = { changed(change: Changed): void; missed(): void };
 

@@ -121,6 +121,9 @@ export const connectionService = implement(ConnectionService, {
       httpCheck: request.check && httpCheckInput(request.check),
       checkSchedule: request.checkSchedule === undefined ? undefined : scheduleName(request.checkSchedule),
       ...(request.healthThresholds ? thresholdsInput(request.healthThresholds) : {}),
+      ...(request.webhookSecretOverlapS === undefined
+        ? {}
+        : { webhookSecretOverlapMs: request.webhookSecretOverlapS * 1_000 }),
     };
     return shown(call, await updateConnection(call, connectionId, etag, patch));
   },

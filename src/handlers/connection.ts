@@ -21,6 +21,7 @@ export function connectionToProto(view: ConnectionView, now: number): MessageIni
     ownerUserId: connection.ownerUserId ?? '',
     kind: kindNumber(connection.kind),
     hasWebhookSignatureSecret: connection.webhookSignatureSecret !== null,
+    previousWebhookSecretExpireTime: toTimestamp(connection.previousWebhookSecretExpireTime),
     expireTime: toTimestamp(expireTime),
     lastTestedAt: toTimestamp(connection.lastTestedAt),
     lastUsedAt: toTimestamp(connection.lastUsedAt),

@@ -10,12 +10,14 @@ type Route = { tenant_id: string; id: string };
 
 const EVERY_MS = 60_000;
 const MOST_AT_ONCE = 500;
+const DELIVERIES_AT_ONCE = 5_000;
 
-/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled, usage after 90 days. */
+/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled, usage after 90 days, deliveries after the retention. */
 export class Housekeeper {
   readonly #app: App;
   #timer: NodeJS.Timeout | undefined;
   #cleaning: Promise<void> = Promise.resolve();
+  #stopped = false;
 
   constructor(app: App) {
     this.#app = app;
@@ -34,6 +36,7 @@ export class Housekeeper {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     clearInterval(this.#timer);
     await this.#cleaning;
   }
@@ -49,5 +52,18 @@ export class Housekeeper {
       await changeIn(app, tenantId, (em) => em.nativeDelete(Revocation, { tenantId, id }));
     const used = await hot<{ tenant_id: string }>(app.pool, 'routeOldUsage', []);
     for (const { tenant_id: tenantId } of used) await deleteOldUsage(app, tenantId);
+    await this.#reapDeliveries();
+  }
+
+  /** There can be thousands a second. */
+  async #reapDeliveries(): Promise<void> {
+    const { pool, config } = this.#app;
+    for (;;) {
+      const settled = await hot<Route>(pool, 'routeSettledDeliveries', [config.retentionDays, DELIVERIES_AT_ONCE]);
+      const ids = Map.groupBy(settled, (route) => route.tenant_id);
+      const byTenant = [...ids].map(([tenantId, routes]) => [tenantId, routes.map(({ id }) => id)]);
+      if (settled.length > 0) await hot(pool, 'reapDeliveries', [JSON.stringify(Object.fromEntries(byTenant))]);
+      if (settled.length < DELIVERIES_AT_ONCE || this.#stopped) return;
+    }
   }
 }

@@ -62,6 +62,9 @@ const schema = defineEntity({
     checkSchedule: p.text().$type<CheckSchedule>(),
     failureThreshold: p.integer(),
     recoveryThreshold: p.integer(),
+    /** The one before, with which webhooks are signed too until it expires. */
+    previousWebhookSecret: p.blob().strictNullable(),
+    previousWebhookSecretExpireTime: p.datetime().strictNullable(),
     enabled: p.boolean(),
     integrationId: p.text().strictNullable(),
     status: p.text().$type<StoredStatus>(),
@@ -134,4 +137,9 @@ schema.setClass(Connection);
 /** Where a connection's webhook signature secret is sealed for. */
 export function webhookSecretPlace(tenantId: string, connectionId: string): Place {
   return { tenantId, table: 'connection', column: 'webhook_signature_secret', rowId: connectionId, generation: 0 };
+}
+
+/** Where the one before is sealed for. */
+export function previousWebhookSecretPlace(tenantId: string, connectionId: string): Place {
+  return { tenantId, table: 'connection', column: 'previous_webhook_secret', rowId: connectionId, generation: 0 };
 }

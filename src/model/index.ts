@@ -5,6 +5,7 @@ import { Connection } from './connection.ts';
 import { ConnectionHealth } from './connection-health.ts';
 import { Credential } from './credential.ts';
 import { CredentialSecretRef } from './credential-secret-ref.ts';
+import { Delivery } from './delivery.ts';
 import { Integration } from './integration.ts';
 import { IntegrationSecret } from './integration-secret.ts';
 import { OutboxEvent } from './outbox-event.ts';
@@ -26,6 +27,7 @@ export const entities = [
   Credential,
   CredentialSecretRef,
   CustomProvider,
+  Delivery,
   Integration,
   IntegrationSecret,
   OutboxEvent,

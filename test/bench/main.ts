@@ -17,6 +17,7 @@ import { BenchProcess } from './process.ts';
 import { refreshBench } from './refresh.ts';
 import { requestsBench } from './requests.ts';
 import { seedConnections } from './seed.ts';
+import { webhooksBench } from './webhooks.ts';
 
 const CACHED = 100_000;
 const MANY_ROWS = 1_000_000;
@@ -59,6 +60,7 @@ async function main(): Promise<void> {
       list: listBench,
       refresh: refreshBench,
       requests: requestsBench,
+      webhooks: webhooksBench,
     };
     const chosen = process.argv.slice(2);
     for (const [name, bench] of Object.entries(benches))

@@ -14,12 +14,15 @@ const READY = /\{[^\n]*"message":"ready"\}/;
 export class BenchProcess {
   readonly grpcPort: number;
   readonly httpPort: number;
+  /** All that it listens on, where it says so. */
+  readonly ports: readonly number[];
   readonly #child: ChildProcess;
 
-  private constructor(child: ChildProcess, ports: { grpcPort: number; httpPort: number }) {
+  private constructor(child: ChildProcess, ready: { grpcPort: number; httpPort: number; ports?: number[] }) {
     this.#child = child;
-    this.grpcPort = ports.grpcPort;
-    this.httpPort = ports.httpPort;
+    this.grpcPort = ready.grpcPort;
+    this.httpPort = ready.httpPort;
+    this.ports = ready.ports ?? [];
   }
 
   static async ready(script: string, env: Record<string, string>): Promise<BenchProcess> {

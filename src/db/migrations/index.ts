@@ -5,6 +5,7 @@ import { Migration0004Confirmations } from './0004-confirmations.ts';
 import { Migration0005Accounts } from './0005-accounts.ts';
 import { Migration0006Requests } from './0006-requests.ts';
 import { Migration0007Checks } from './0007-checks.ts';
+import { Migration0008Deliveries } from './0008-deliveries.ts';
 
 /** All migrations, in order. */
 export const migrations = [
@@ -15,4 +16,5 @@ export const migrations = [
   { name: '0005-accounts', class: Migration0005Accounts },
   { name: '0006-requests', class: Migration0006Requests },
   { name: '0007-checks', class: Migration0007Checks },
+  { name: '0008-deliveries', class: Migration0008Deliveries },
 ];

@@ -17,6 +17,9 @@ export const PERMISSIONS = [
   'secret:read',
   'secret:use',
   'secret:manage',
+  'webhook:send',
+  'webhook:read',
+  'webhook:manage',
   'audit:read',
   'user:read',
   'user:act_as',
@@ -42,6 +45,9 @@ const OWN: readonly Permission[] = [
   'credential:read',
   'langflow:use',
   'langflow_key:read',
+  'webhook:send',
+  'webhook:read',
+  'webhook:manage',
 ];
 
 export const ROLE_NAMES = ['admin', 'resource_manager', 'approver', 'requestor'] as const;
@@ -49,7 +55,10 @@ export type RoleName = (typeof ROLE_NAMES)[number];
 
 export const ROLES: Record<RoleName, RoleRules> = {
   admin: { permissions: expandScopes(['*']), ownPermissions: [] },
-  resource_manager: { permissions: expandScopes(['connection:*', 'integration:*', 'secret:*']), ownPermissions: OWN },
+  resource_manager: {
+    permissions: expandScopes(['connection:*', 'integration:*', 'secret:*', 'webhook:*']),
+    ownPermissions: OWN,
+  },
   approver: { permissions: ['connection:read', 'integration:read'], ownPermissions: [] },
   requestor: { permissions: ['integration:read'], ownPermissions: OWN },
 };

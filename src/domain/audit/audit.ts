@@ -34,7 +34,8 @@ export function auditRead(call: Call, action: string, resource: Resource): void 
   return call.app.readAudit.record(readEntry(call, action, resource));
 }
 
-function readEntry(call: Call, action: string, { type, id }: Resource): ReadEntry {
+/** An entry to be written by who writes many at once. */
+export function readEntry(call: Call, action: string, { type, id }: Resource): ReadEntry {
   const { principal, requestId, address } = call;
   const time = call.app.clock.now();
   const { actorKind, actorId, onBehalfOf } = actorOf(call);

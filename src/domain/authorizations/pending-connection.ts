@@ -65,8 +65,9 @@ export async function pendingConnection(
       metadata: {},
       config: {},
     },
-    ...{ providerAccountId: '', providerAccountEmail: '', providerAccountMetadata: {}, webhookSignatureSecret: null },
     ...DEFAULT_CHECKS,
+    ...{ providerAccountId: '', providerAccountEmail: '', providerAccountMetadata: {} },
+    ...{ webhookSignatureSecret: null, previousWebhookSecret: null, previousWebhookSecretExpireTime: null },
     ...{ enabled: true, version: 1, lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
   });
   await flushNamed(em, name);

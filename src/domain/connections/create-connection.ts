@@ -119,7 +119,7 @@ export async function addConnection(
     ...fields,
     ...{ tenantId, id, ownerUserId, kind, provider, displayName: fields.displayName || fields.name, version: 1 },
     ...{ status: 'ACTIVE' as const, statusReason: '', requestedScopes: scopes, grantedScopes: scopes },
-    missingScopes: [],
+    ...{ missingScopes: [], previousWebhookSecret: null, previousWebhookSecretExpireTime: null },
     ...{ lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
     webhookSignatureSecret:
       webhookSignatureSecret && seal(webhookSecretPlace(tenantId, id), Buffer.from(webhookSignatureSecret.reveal())),

@@ -1,6 +1,5 @@
 import { fieldInvalid } from '../../base/error.ts';
 import type { SecretText } from '../../base/secret-text.ts';
-import { webhookSecretPlace } from '../../model/connection.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { announce, change } from '../change.ts';
@@ -13,6 +12,7 @@ import type { NewConnection } from './create-connection.ts';
 import { lockConnection } from './find-connection.ts';
 import { leadsElsewhere } from './hosts.ts';
 import { checkCredential, integrationFor, OF_INTEGRATIONS } from './provider-rules.ts';
+import { presentWebhookSecret, replaceWebhookSecret } from './replace-webhook-secret.ts';
 import { type CredentialInput, storeCredential } from './store-credential.ts';
 import { refuseUnlessPermitted } from './visibility.ts';
 
@@ -26,7 +26,11 @@ export type ConnectionPatch = { [Field in keyof Changeable]?: Changeable[Field] 
   credential?: CredentialInput | undefined;
   /** Null: cleared. */
   webhookSignatureSecret?: SecretText | null | undefined;
+  /** For how long the secret that is replaced signs, too. */
+  webhookSecretOverlapMs?: number;
 };
+
+const OVERLAP_MS = 24 * 3_600_000;
 
 /** Changes what the patch sets. Fails with CONNECTION_NOT_FOUND, CONNECTION_NAME_TAKEN, SECRET_MISSING, ETAG_MISMATCH. */
 export async function updateConnection(
@@ -38,10 +42,18 @@ export async function updateConnection(
   const { tenantId } = call.principal;
   checkConnectionFields(patch);
   const seal = await call.app.keyring.sealer(tenantId);
+  const replacing = patch.webhookSignatureSecret !== undefined;
+  const secretBefore = replacing ? await presentWebhookSecret(call.app, tenantId, id) : null;
   return change(call, async (em) => {
     const connection = await lockConnection(em, call, id, 'connection:update', etag);
     const before = connection.summary();
-    const { credential, webhookSignatureSecret, isDefault = connection.isDefault, ...fields } = patch;
+    const {
+      credential,
+      webhookSignatureSecret,
+      webhookSecretOverlapMs = OVERLAP_MS,
+      isDefault = connection.isDefault,
+      ...fields
+    } = patch;
     // Who may not read a credential may not have it sent to a host of their choice either.
     if (!credential && leadsElsewhere(connection, patch))
       refuseUnlessPermitted(call.principal, 'credential:read', connection);
@@ -54,8 +66,8 @@ export async function updateConnection(
       throw fieldInvalid('provider', 'is that of the integration');
     em.assign(connection, { ...present(fields), kind, isDefault });
     if (webhookSignatureSecret !== undefined) {
-      const text = webhookSignatureSecret?.reveal();
-      connection.webhookSignatureSecret = text ? seal(webhookSecretPlace(tenantId, id), Buffer.from(text)) : null;
+      const overlapEnd = webhookSecretOverlapMs > 0 ? new Date(call.app.clock.now() + webhookSecretOverlapMs) : null;
+      replaceWebhookSecret(connection, seal, { secret: webhookSignatureSecret, before: secretBefore, overlapEnd });
     }
     if (credential) {
       // Only tokens belong to an integration; with another kind the connection leaves it.

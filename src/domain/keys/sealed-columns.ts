@@ -1,7 +1,8 @@
 import type { Place } from '../../crypto/keyring.ts';
 import { authorizationPlace } from '../../model/authorization.ts';
-import { webhookSecretPlace } from '../../model/connection.ts';
+import { previousWebhookSecretPlace, webhookSecretPlace } from '../../model/connection.ts';
 import { credentialPlace } from '../../model/credential.ts';
+import { deliveryPlace } from '../../model/delivery.ts';
 import { integrationSecretPlace } from '../../model/integration-secret.ts';
 import { providerAccountPlace } from '../../model/provider-account.ts';
 import { revocationPlace } from '../../model/revocation.ts';
@@ -24,9 +25,14 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
   { table: 'secret', column: 'value', id: 'id', generation: 'generation', place: secretPlace },
   { table: 'credential', column: 'sealed', id: 'connection_id', generation: 'generation', place: credentialPlace },
   { table: 'connection', column: 'webhook_signature_secret', id: 'id', generation: '0', place: webhookSecretPlace },
+  {
+    ...{ table: 'connection', column: 'previous_webhook_secret', id: 'id', generation: '0' },
+    place: previousWebhookSecretPlace,
+  },
   { table: 'integration_secret', column: 'value', id: 'id', generation: '0', place: integrationSecretPlace },
   { table: 'app_authorization', column: 'sealed', id: 'id', generation: '0', place: authorizationPlace },
   { table: 'token_generation', column: 'sealed', id: 'attempt_id', generation: '0', place: tokenGenerationPlace },
   { table: 'provider_account', column: 'sealed', id: 'id', generation: 'generation', place: providerAccountPlace },
   { table: 'revocation', column: 'sealed', id: 'id', generation: '0', place: revocationPlace },
+  { table: 'delivery', column: 'sealed', id: 'id', generation: '0', place: deliveryPlace },
 ];

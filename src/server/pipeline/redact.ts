@@ -3,9 +3,13 @@ import { FieldOptionsSchema } from '@bufbuild/protobuf/wkt';
 
 const MASK = '[redacted]';
 
-/** A message as JSON for the log: every field that the contract marks `debug_redact` is masked, at any depth. */
+/** A message as JSON for the log: every field that the contract marks `debug_redact` is masked, at any depth; the whole of one that is no JSON, as with NaN in it. */
 export function redacted(desc: DescMessage, message: Message): JsonValue {
-  return maskMessage(desc, toJson(desc, message));
+  try {
+    return maskMessage(desc, toJson(desc, message));
+  } catch {
+    return MASK;
+  }
 }
 
 function maskMessage(desc: DescMessage, json: JsonValue): JsonValue {

@@ -1,0 +1,139 @@
+import { type CelFunc, CelScalar, celEnv, celFunc, isCelError, parse, plan } from '@bufbuild/cel';
+import { RE2JS } from 're2js';
+import { fieldInvalid } from '../../base/error.ts';
+import type { JsonObject, JsonValue } from '../../model/json.ts';
+import { unknownVariable } from './fill-template.ts';
+
+/** Steps that a condition may take, reckoned before it is run: some tens of ms. */
+const MOST_STEPS = 1_000_000;
+/** Characters of text that cost as much as a step. */
+const TEXT_OF_A_STEP = 1_024;
+
+type Parsed = ReturnType<typeof parse>;
+type Expr = Parsed['expr'];
+
+const ARITHMETIC: Record<string, (a: number, b: number) => number> = {
+  '_+_': (a, b) => a + b,
+  '_-_': (a, b) => a - b,
+  '_*_': (a, b) => a * b,
+  '_/_': (a, b) => a / b,
+};
+
+/** JSON does not tell 2 from 2.0, so a caller cannot know which of the two a variable is: mixed, they are doubles. */
+const mixed: CelFunc[] = Object.entries(ARITHMETIC).flatMap(([name, of]) => [
+  celFunc(name, [CelScalar.INT, CelScalar.DOUBLE], CelScalar.DOUBLE, (a, b) => of(Number(a), b)),
+  celFunc(name, [CelScalar.DOUBLE, CelScalar.INT], CelScalar.DOUBLE, (a, b) => of(a, Number(b))),
+]);
+
+/** Its own engine for patterns backtracks. */
+const env = celEnv({
+  funcs: mixed,
+  re2: {
+    compile: (pattern) => {
+      const compiled = RE2JS.compile(pattern);
+      return { test: (text) => compiled.matcher(text).find() };
+    },
+  },
+});
+
+/**
+ * Whether a condition in CEL holds over variables. Whole numbers among them are integers, others doubles, and arithmetic may mix the two.
+ * Fails with FIELD_INVALID where it does not parse, names an unknown variable, is not boolean, fails, or could take long.
+ */
+export function evaluateCondition(condition: string, variables: JsonObject): boolean {
+  const parsed = parsedCondition(condition);
+  const shape = { nodes: 0, depth: 0 };
+  measure(parsed.expr, variables, new Set(), 0, shape);
+  const size = sizeOf(variables);
+  const steps = shape.nodes * (size.values + shape.nodes) ** shape.depth * (1 + size.longestText / TEXT_OF_A_STEP);
+  if (steps > MOST_STEPS) throw fieldInvalid('condition', 'could take too long over these variables');
+  const result = run(parsed, variables);
+  if (typeof result !== 'boolean') throw fieldInvalid('condition', 'is not true or false over these variables');
+  return result;
+}
+
+function parsedCondition(condition: string): Parsed {
+  try {
+    return parse(condition);
+  } catch {
+    throw fieldInvalid('condition', 'is no expression in CEL');
+  }
+}
+
+/** Undefined where it fails. */
+function run(parsed: Parsed, variables: JsonObject): unknown {
+  try {
+    const bindings = Object.fromEntries(Object.entries(variables).map(([name, value]) => [name, celValue(value)]));
+    const result = plan(env, parsed)(bindings as Parameters<ReturnType<typeof plan>>[0]);
+    return isCelError(result) ? undefined : result;
+  } catch {
+    return undefined;
+  }
+}
+
+type CelJson = string | number | bigint | boolean | null | CelJson[] | { [key: string]: CelJson };
+
+function celValue(value: JsonValue): CelJson {
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? BigInt(value) : value;
+  if (Array.isArray(value)) return value.map(celValue);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, celValue(item)]));
+}
+
+const TYPE_NAMES = new Set('bool bytes double int list map null_type string type uint'.split(' '));
+
+/** Counts nodes and how deep loops lie in one another. Fails with FIELD_INVALID for a name that is neither a variable nor bound by a loop. */
+function measure(
+  expr: Expr | undefined,
+  variables: JsonObject,
+  bound: ReadonlySet<string>,
+  depth: number,
+  shape: { nodes: number; depth: number },
+): void {
+  if (!expr) return;
+  shape.nodes += 1;
+  shape.depth = Math.max(shape.depth, depth);
+  const go = (part: Expr | undefined, names = bound, at = depth) => measure(part, variables, names, at, shape);
+  const { exprKind: kind } = expr;
+  switch (kind.case) {
+    case 'identExpr': {
+      const { name } = kind.value;
+      if (!bound.has(name) && !Object.hasOwn(variables, name) && !TYPE_NAMES.has(name))
+        throw unknownVariable(name, 'condition');
+      break;
+    }
+    case 'selectExpr':
+      go(kind.value.operand);
+      break;
+    case 'callExpr':
+      for (const part of [kind.value.target, ...kind.value.args]) go(part);
+      break;
+    case 'listExpr':
+      for (const part of kind.value.elements) go(part);
+      break;
+    case 'structExpr':
+      for (const { keyKind, value } of kind.value.entries) {
+        if (keyKind.case === 'mapKey') go(keyKind.value);
+        go(value);
+      }
+      break;
+    case 'comprehensionExpr': {
+      const { iterVar, iterVar2, accuVar, iterRange, accuInit, loopCondition, loopStep, result } = kind.value;
+      const names = new Set([...bound, iterVar, iterVar2, accuVar]);
+      for (const part of [iterRange, accuInit]) go(part);
+      for (const part of [loopCondition, loopStep]) go(part, names, depth + 1);
+      go(result, names);
+    }
+  }
+}
+
+function sizeOf(value: JsonValue): { values: number; longestText: number } {
+  const size = { values: 0, longestText: 0 };
+  const visit = (part: JsonValue) => {
+    size.values += 1;
+    if (typeof part === 'string') size.longestText = Math.max(size.longestText, part.length);
+    else if (typeof part === 'object' && part !== null) for (const item of Object.values(part)) visit(item);
+  };
+  visit(value);
+  return size;
+}

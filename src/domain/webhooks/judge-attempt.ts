@@ -1,0 +1,49 @@
+import { isPassing, type Reason } from '../../base/reasons.ts';
+import type { EgressFailure } from '../../egress/egress-error.ts';
+
+/** How an attempt went: it was answered, it failed on the way, or it could not be made. */
+export type AttemptResult =
+  | { kind: 'answered'; status: number; retryAfterMs: number | null }
+  | { kind: 'failed'; failure: EgressFailure }
+  | { kind: 'refused'; reason: Reason };
+
+/** What an attempt means for its delivery, and what it says of the destination. */
+export type Verdict = {
+  next: 'succeeded' | 'retry' | 'give_up' | 'release';
+  /** What is shown: `status`, a failure on the way, or a reason of the contract in its own spelling. Empty where it succeeded. */
+  error: string;
+  /** Least wait that the other side asked for, in ms. */
+  retryAfterMs: number;
+  /** Whether the destination did its part; null: it was not asked. */
+  destinationWell: boolean | null;
+};
+
+/** 4xx that pass by themselves: timeout, conflict, too early, too many. */
+const PASSING_STATUSES = [408, 409, 425, 429];
+/** The database is ours: its absence is no attempt. */
+const OURS: readonly Reason[] = ['DATABASE_UNAVAILABLE', 'AUDIT_UNAVAILABLE', 'SHUTTING_DOWN'];
+
+/** Only 2xx is success, and no redirect is followed; 410 and other 4xx end it. */
+export function judgeAttempt(result: AttemptResult): Verdict {
+  const verdict = { error: '', retryAfterMs: 0, destinationWell: null };
+  if (result.kind === 'answered') {
+    const { status } = result;
+    if (status >= 200 && status < 300) return { ...verdict, next: 'succeeded', destinationWell: true };
+    const passing = status >= 500 || PASSING_STATUSES.includes(status);
+    return {
+      ...{ next: passing ? 'retry' : 'give_up', error: 'status', destinationWell: status < 500 && status !== 429 },
+      retryAfterMs: result.retryAfterMs ?? 0,
+    };
+  }
+  if (result.kind === 'failed') {
+    const { failure } = result;
+    // We broke it off ourselves: the process stops.
+    if (failure === 'aborted') return { ...verdict, next: 'release', error: failure };
+    // What answers too much has taken it.
+    if (failure === 'too_large') return { ...verdict, next: 'give_up', error: failure, destinationWell: true };
+    return { ...verdict, next: 'retry', error: failure, destinationWell: false };
+  }
+  const { reason } = result;
+  if (OURS.includes(reason)) return { ...verdict, next: 'release', error: reason };
+  return { ...verdict, next: isPassing(reason) ? 'retry' : 'give_up', error: reason };
+}
