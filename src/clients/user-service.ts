@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { LatchkeyError } from '../base/error.ts';
+import { retryAfterMs } from '../base/retry-after.ts';
 import type { UserServiceSettings } from '../config.ts';
 import type { Egress } from '../egress/egress.ts';
 import { EgressError } from '../egress/egress-error.ts';
@@ -120,11 +121,10 @@ function isPassing(outcome: Response | EgressError): boolean {
   return outcome.status >= 500 || outcome.status === 429;
 }
 
-/** Retry-After (RFC 9110, section 10.2.3), seconds or a date, as far as we wait for it. */
+/** As long as it asks for, as far as we wait for it. */
 function askedPauseMs(outcome: Response | EgressError): number {
-  const asked = outcome instanceof EgressError ? '' : (outcome.headers.get('retry-after') ?? '');
-  const ms = /^\d+$/.test(asked) ? Number(asked) * 1000 : Date.parse(asked) - Date.now();
-  return Math.min(ms > 0 ? ms : 0, LONGEST_PAUSE_MS);
+  const asked = outcome instanceof EgressError ? null : outcome.headers.get('retry-after');
+  return Math.min(retryAfterMs(asked, Date.now()) ?? 0, LONGEST_PAUSE_MS);
 }
 
 function jsonObject(text: string): object {

@@ -1,5 +1,6 @@
 import { LatchkeyError } from '../base/error.ts';
 import { pointer } from '../base/json-pointer.ts';
+import { retryAfterMs } from '../base/retry-after.ts';
 import { EgressError } from '../egress/egress-error.ts';
 import type { Fetch, FetchInit, OAuthClient } from './client.ts';
 import type { ErrorDefinition, OAuthDefinition } from './definition.ts';
@@ -126,11 +127,10 @@ export function failureOfCode(errors: ErrorDefinition, code: string): OAuthFailu
   return failureOf(errors, code, 0);
 }
 
-/** Retry-After (RFC 9110, section 10.2.3) in ms: seconds or a date; an hour at most. */
+/** An hour at most. */
 function retryAfter(value: string | null): number | undefined {
-  if (!value) return undefined;
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), LONGEST_WAIT_MS) : undefined;
+  const ms = retryAfterMs(value, Date.now());
+  return ms === null ? undefined : Math.min(ms, LONGEST_WAIT_MS);
 }
 
 /** As RFC 6749, section 5.1, has it. Lifetimes are left out: `tokenSetOf` reads them, for providers say them in many ways. */

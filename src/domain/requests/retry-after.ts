@@ -1,12 +1,11 @@
+import { msUntil, retryAfterMs as standardMs } from '../../base/retry-after.ts';
 import type { RateLimitHeader } from '../../providers/types.ts';
 
-type Format = RateLimitHeader['format'] | 'seconds_or_date';
+type Format = RateLimitHeader['format'];
 /** An answer's headers, by name in any case. */
 type Headers = { get(name: string): string | null };
 
 const SECONDS = /^\d+(\.\d+)?$/;
-/** Of HTTP, or RFC 3339: the parser takes much else for one. */
-const DATE = /^[A-Z][a-z]{2}|^\d{4}-\d{2}-\d{2}T/;
 const DURATION = /^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$/;
 /** Above it a number is a time since the epoch, whatever the catalog calls it. */
 const LONGEST_MS = 366 * 24 * 3_600_000;
@@ -17,8 +16,7 @@ const LONGEST_MS = 366 * 24 * 3_600_000;
  * @param now in ms since the epoch
  */
 export function retryAfterMs(headers: Headers, own: readonly RateLimitHeader[], now: number): number | null {
-  const standard = headers.get('retry-after');
-  const waits = [standard === null ? null : wait(standard, 'seconds_or_date', now)];
+  const waits = [bounded(standardMs(headers.get('retry-after'), now))];
   if (waits[0] === null)
     for (const { name, format, remaining } of own) {
       // A limit that is not used up is no reason to wait.
@@ -31,9 +29,11 @@ export function retryAfterMs(headers: Headers, own: readonly RateLimitHeader[], 
 }
 
 function wait(text: string, format: Format, now: number): number | null {
-  const value = text.trim();
-  const ms = parse(value, format, now);
-  return ms !== null && Number.isFinite(ms) && ms <= LONGEST_MS ? Math.max(0, ms) : null;
+  return bounded(parse(text.trim(), format, now));
+}
+
+function bounded(ms: number | null): number | null {
+  return ms !== null && ms <= LONGEST_MS ? Math.max(0, ms) : null;
 }
 
 function parse(value: string, format: Format, now: number): number | null {
@@ -48,15 +48,8 @@ function parse(value: string, format: Format, now: number): number | null {
     case 'duration':
       return durationMs(value);
     case 'date':
-      return dateMs(value, now);
-    case 'seconds_or_date':
-      return number === null ? dateMs(value, now) : number * 1000;
+      return msUntil(value, now);
   }
-}
-
-function dateMs(value: string, now: number): number | null {
-  const time = DATE.test(value) ? Date.parse(value) : Number.NaN;
-  return Number.isNaN(time) ? null : time - now;
 }
 
 /** As `6m0s`, `1.5s`, `20ms`. */

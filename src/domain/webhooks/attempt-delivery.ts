@@ -1,15 +1,16 @@
 import { LatchkeyError } from '../../base/error.ts';
+import { retryAfterMs } from '../../base/retry-after.ts';
 import { IntegrityError } from '../../crypto/sealed-value.ts';
 import { databaseUnavailable, isDatabaseUnavailable } from '../../db/errors.ts';
 import { EgressError } from '../../egress/egress-error.ts';
 import { systemCall } from '../access/principal.ts';
 import type { App, Call, LeasedDelivery, ReadyCredential } from '../call.ts';
 import { httpParameters } from '../connections/http-parameters.ts';
+import { type Outcome, usageOf } from '../requests/decide-retry.ts';
 import { addCredentialQuery, requestHeaders, targetUrl } from '../requests/outgoing-request.ts';
 import { getCredentials } from '../tokens/get-credentials.ts';
 import { renewRefused } from '../tokens/renew-refused.ts';
 import type { AttemptResult } from './judge-attempt.ts';
-import { retryAfterMs } from './schedule.ts';
 import { webhookHeaders } from './sign.ts';
 import { signingSecrets } from './signing-secrets.ts';
 
@@ -26,11 +27,19 @@ export async function attemptDelivery(app: App, delivery: LeasedDelivery, signal
     const { status, headers } = await (delivery.connectionId === null
       ? send(app, delivery, end, signal, null)
       : sendAs(app, delivery, delivery.connectionId, end, signal));
+    count(app, delivery, { status });
     return { kind: 'answered', status, retryAfterMs: retryAfterMs(headers.get('retry-after'), app.clock.now()) };
   } catch (error) {
-    if (error instanceof EgressError) return { kind: 'failed', failure: error.kind };
+    if (error instanceof EgressError) {
+      if (error.kind !== 'aborted') count(app, delivery, { failure: error.kind, sent: error.sent });
+      return { kind: 'failed', failure: error.kind };
+    }
     return { kind: 'refused', reason: reasonOf(app, delivery, error) };
   }
+}
+
+function count({ usage }: App, { tenantId, connectionId }: LeasedDelivery, outcome: Outcome): void {
+  if (connectionId) usage.called(tenantId, connectionId, usageOf(outcome));
 }
 
 function reasonOf({ log, metrics }: App, { id }: LeasedDelivery, error: unknown): LatchkeyError['reason'] {

@@ -12,11 +12,3 @@ export function pauseAfter(attempt: number, backoffMs: number, retryAfterMs: num
   const jittered = doubled * (1 - JITTER + 2 * JITTER * random);
   return Math.round(Math.min(Math.max(jittered, retryAfterMs), LONGEST_PAUSE_MS));
 }
-
-/** Retry-After (RFC 9110, section 10.2.3) in ms: seconds or a date; an hour at most. Null: it says nothing. */
-export function retryAfterMs(value: string | null, now: number): number | null {
-  const text = value?.trim();
-  if (!text) return null;
-  const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - now;
-  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), LONGEST_PAUSE_MS);
-}
