@@ -83,6 +83,12 @@ export const REASONS = {
   TARGET_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the other side could not be reached' },
   TARGET_TIMEOUT: { code: 'DEADLINE_EXCEEDED', text: 'the other side did not answer in time' },
   RESPONSE_TOO_LARGE: { code: 'RESOURCE_EXHAUSTED', text: 'the other side answered too much' },
+  INBOUND_ENDPOINT_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such inbound endpoint' },
+  INBOUND_ENDPOINT_NAME_TAKEN: {
+    code: 'ALREADY_EXISTS',
+    text: 'another inbound endpoint of the project has this name',
+  },
+  INBOUND_MESSAGE_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such inbound message' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

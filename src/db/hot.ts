@@ -27,6 +27,10 @@ const STATEMENTS = {
   readApiKey: 'select * from latchkey.read_api_key($1, $2)',
   routeTicket: 'select * from latchkey.route_authorization_ticket($1)',
   routeState: 'select * from latchkey.route_authorization_state($1)',
+  routeInboundEndpoint: 'select * from latchkey.route_inbound_endpoint($1)',
+  readInboundEndpoint: 'select * from latchkey.read_inbound_endpoint($1, $2)',
+  receiveInboundMessage: 'select * from latchkey.receive_inbound_message($1, $2, $3, $4)',
+  routeExpiredInboundMessages: 'select * from latchkey.route_expired_inbound_messages($1)',
   routeTenants: 'select * from latchkey.route_tenants($1, $2, $3)',
   countTenants: 'select latchkey.count_tenants() as count',
 } as const;

@@ -5,6 +5,7 @@ import type { ServiceHandlers } from './implement.ts';
 import { integrationService } from './integration-service.ts';
 import { langflowService } from './langflow-service.ts';
 import { secretService } from './secret-service.ts';
+import { webhookService } from './webhook-service.ts';
 
 /** All services of the contract. */
 export const services: readonly ServiceHandlers[] = [
@@ -12,6 +13,7 @@ export const services: readonly ServiceHandlers[] = [
   integrationService,
   langflowService,
   secretService,
+  webhookService,
   accessService,
   auditService,
 ];

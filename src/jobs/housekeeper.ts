@@ -2,6 +2,7 @@ import { hot } from '../db/hot.ts';
 import { closeAuthorization } from '../domain/authorizations/close-authorization.ts';
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
+import { deleteInboundMessages } from '../domain/inbound/purge-inbound-messages.ts';
 import { warnOfExpiry } from '../domain/tokens/warn-of-expiry.ts';
 import { Revocation } from '../model/revocation.ts';
 
@@ -10,11 +11,12 @@ type Route = { tenant_id: string; id: string };
 const EVERY_MS = 60_000;
 const MOST_AT_ONCE = 500;
 
-/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled. */
+/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled, inbound messages after their retention. */
 export class Housekeeper {
   readonly #app: App;
   #timer: NodeJS.Timeout | undefined;
   #cleaning: Promise<void> = Promise.resolve();
+  #stopped = false;
 
   constructor(app: App) {
     this.#app = app;
@@ -33,6 +35,7 @@ export class Housekeeper {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     clearInterval(this.#timer);
     await this.#cleaning;
   }
@@ -46,5 +49,22 @@ export class Housekeeper {
     const settled = await hot<Route>(app.pool, 'routeSettledRevocations', [MOST_AT_ONCE]);
     for (const { tenant_id: tenantId, id } of settled)
       await changeIn(app, tenantId, (em) => em.nativeDelete(Revocation, { tenantId, id }));
+    await this.#expireInboundMessages();
+  }
+
+  /** As many as there are, for there may be more a minute than fit into one batch. */
+  async #expireInboundMessages(): Promise<void> {
+    const app = this.#app;
+    for (;;) {
+      const expired = await hot<Route>(app.pool, 'routeExpiredInboundMessages', [MOST_AT_ONCE]);
+      const byTenant = Map.groupBy(expired, ({ tenant_id }) => tenant_id);
+      for (const [tenantId, routes] of byTenant)
+        await deleteInboundMessages(
+          app,
+          tenantId,
+          routes.map(({ id }) => id),
+        );
+      if (expired.length < MOST_AT_ONCE || this.#stopped) return;
+    }
   }
 }

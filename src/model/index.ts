@@ -4,6 +4,8 @@ import { Authorization } from './authorization.ts';
 import { Connection } from './connection.ts';
 import { Credential } from './credential.ts';
 import { CredentialSecretRef } from './credential-secret-ref.ts';
+import { InboundEndpoint } from './inbound-endpoint.ts';
+import { InboundMessage } from './inbound-message.ts';
 import { Integration } from './integration.ts';
 import { IntegrationSecret } from './integration-secret.ts';
 import { OutboxEvent } from './outbox-event.ts';
@@ -24,6 +26,8 @@ export const entities = [
   Credential,
   CredentialSecretRef,
   CustomProvider,
+  InboundEndpoint,
+  InboundMessage,
   Integration,
   IntegrationSecret,
   OutboxEvent,

@@ -22,6 +22,8 @@ type Parts = {
   metrics: () => Promise<string>;
   /** Serves what browsers come to during an authorization; answers whether it did. */
   oauth: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
+  /** Takes what third parties send to inbound endpoints; answers whether the path is of one. */
+  inbound: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
   log: Log;
 };
 type Route = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
@@ -85,7 +87,7 @@ function routesOf({ health, metrics }: Parts): Record<string, Route> {
 
 async function serve(
   config: Config,
-  { connect, oauth }: Parts,
+  { connect, oauth, inbound }: Parts,
   routes: Record<string, Route>,
   request: IncomingMessage,
   response: ServerResponse,
@@ -108,6 +110,7 @@ async function serve(
     return;
   }
   if (await oauth(request, response)) return;
+  if (await inbound(request, response)) return;
   if (await connect(request, response)) return;
   sendJson(response, 404, { code: 'unimplemented', message: 'there is nothing at this path' });
 }

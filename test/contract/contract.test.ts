@@ -67,6 +67,7 @@ describe('The contract', () => {
       'EnsureTokens',
       'GetApiKey',
       'GetCredentials',
+      'GetInboundMessage',
     ]);
     for (const method of methods) {
       const secrets = [...messagesBelow(method.output)]

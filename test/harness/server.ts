@@ -8,6 +8,7 @@ import { ConnectionService } from '../../gen/latchkey/v1/connection_service_pb.t
 import { IntegrationService } from '../../gen/latchkey/v1/integration_service_pb.ts';
 import { LangflowService } from '../../gen/latchkey/v1/langflow_service_pb.ts';
 import { SecretService } from '../../gen/latchkey/v1/secret_service_pb.ts';
+import { WebhookService } from '../../gen/latchkey/v1/webhook_service_pb.ts';
 import { type Replica, startReplica } from '../../src/app.ts';
 import { errorSummary } from '../../src/base/log.ts';
 import { readConfig } from '../../src/config.ts';
@@ -55,6 +56,7 @@ export type Clients = {
   integrations: Client<typeof IntegrationService>;
   langflow: Client<typeof LangflowService>;
   secrets: Client<typeof SecretService>;
+  webhooks: Client<typeof WebhookService>;
   access: Client<typeof AccessService>;
   audit: Client<typeof AuditService>;
 };
@@ -179,6 +181,7 @@ export function clientsOf(transport: Transport): Clients {
     integrations: createClient(IntegrationService, transport),
     langflow: createClient(LangflowService, transport),
     secrets: createClient(SecretService, transport),
+    webhooks: createClient(WebhookService, transport),
     access: createClient(AccessService, transport),
     audit: createClient(AuditService, transport),
   };

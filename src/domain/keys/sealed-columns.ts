@@ -2,6 +2,8 @@ import type { Place } from '../../crypto/keyring.ts';
 import { authorizationPlace } from '../../model/authorization.ts';
 import { webhookSecretPlace } from '../../model/connection.ts';
 import { credentialPlace } from '../../model/credential.ts';
+import { signingSecretsPlace } from '../../model/inbound-endpoint.ts';
+import { inboundContentPlace } from '../../model/inbound-message.ts';
 import { integrationSecretPlace } from '../../model/integration-secret.ts';
 import { providerAccountPlace } from '../../model/provider-account.ts';
 import { revocationPlace } from '../../model/revocation.ts';
@@ -17,6 +19,8 @@ export type SealedColumn = {
   /** SQL of the generation that the value was sealed for. */
   generation: string;
   place: (tenantId: string, id: string, generation: number) => Place;
+  /** How many are held in memory at once, where they are large. */
+  atOnce?: number;
 };
 
 /** Every column that holds sealed values. */
@@ -29,4 +33,12 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
   { table: 'token_generation', column: 'sealed', id: 'attempt_id', generation: '0', place: tokenGenerationPlace },
   { table: 'provider_account', column: 'sealed', id: 'id', generation: 'generation', place: providerAccountPlace },
   { table: 'revocation', column: 'sealed', id: 'id', generation: '0', place: revocationPlace },
+  {
+    ...{ table: 'inbound_endpoint', column: 'signing_secrets', id: 'id', generation: 'secret_generation' },
+    place: signingSecretsPlace,
+  },
+  {
+    ...{ table: 'inbound_message', column: 'content', id: 'id', generation: '0', place: inboundContentPlace },
+    atOnce: 10,
+  },
 ];
