@@ -160,22 +160,4 @@ describe('An inbound endpoint', () => {
     await expect.poll(async () => (await send(one, endpointId, 'again')).status, WITHIN).toBeLessThan(300);
     expect(await open[0]!.answer).toBe(408);
   });
-
-  it('keeps messages as long as it says, and no longer', async () => {
-    const endpointId = await newEndpoint('retention');
-    await send(one, endpointId, 'old');
-    await send(one, endpointId, 'new');
-    const [row] = await database.sql<{ days: string }>(
-      'select extract(day from expire_time - receive_time) as days from latchkey.inbound_message where endpoint_id = $1 limit 1',
-      [endpointId],
-    );
-    expect(Number(row!.days)).toBe(30);
-    await database.sql(
-      `update latchkey.inbound_message set expire_time = now() - interval '1 s' where endpoint_id = $1 and sender_id = 'old'`,
-      [endpointId],
-    );
-    const left = async () => (await stored(endpointId)).map(({ sender_id }) => sender_id);
-    // The housekeeper comes by once a minute.
-    await expect.poll(left, { timeout: 90_000, interval: 500 }).toEqual(['new']);
-  }, 100_000);
 });

@@ -876,7 +876,7 @@ export const WebhookService: GenService<{
     output: typeof ListInboundMessagesResponseSchema;
   },
   /**
-   * Answers one message as it was sent.
+   * Answers one message as it was sent. Bodies of more than 4 MiB take a client that reads more than most do by default.
    * Fails with INBOUND_MESSAGE_NOT_FOUND, AUDIT_UNAVAILABLE.
    *
    * @generated from rpc latchkey.v1.WebhookService.GetInboundMessage

@@ -54,7 +54,8 @@ export async function checkImport(
   faults.push(...(await faultsOf(() => checkConnectionFields(fields))));
   if (credential) {
     const given = { integrationId: integration?.id ?? null, provider, credential };
-    faults.push(...(await faultsOf(() => integrationFor(em, call, given))));
+    // It would say once more what is wrong with the document itself.
+    if (legacy.faults.length === 0) faults.push(...(await faultsOf(() => integrationFor(em, call, given))));
     faults.push(...(await faultsOf(() => checkCredential(em, call, provider, credential))));
     faults.push(...(await missingSecrets(em, call, legacy)));
   }

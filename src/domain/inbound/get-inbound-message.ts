@@ -1,11 +1,11 @@
 import { LatchkeyError } from '../../base/error.ts';
-import { IntegrityError } from '../../crypto/sealed-value.ts';
 import { InboundEndpoint } from '../../model/inbound-endpoint.ts';
 import { InboundMessage, inboundContentPlace } from '../../model/inbound-message.ts';
-import { audit, auditRead } from '../audit/audit.ts';
+import { auditRead } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
-import { change, read } from '../change.ts';
+import { read } from '../change.ts';
 import { type Content, unpackContent } from './content.ts';
+import { noteIntegrityFailure } from './integrity-failure.ts';
 import { canSee } from './visibility.ts';
 
 /** Answers a message as it was sent. Fails with INBOUND_MESSAGE_NOT_FOUND, AUDIT_UNAVAILABLE. */
@@ -20,24 +20,14 @@ export async function getInboundMessage(
     if (!found || !endpoint || !canSee(call.principal, endpoint)) throw inboundMessageNotFound(id);
     return { message: found, sealed: found.content as Buffer };
   });
-  const content = await open(call, id, sealed);
-  await auditRead(call, 'inbound_message_read', { type: 'inbound_message', id });
+  const resource = { type: 'inbound_message', id };
+  const content = await noteIntegrityFailure(call, resource, async () =>
+    unpackContent(await call.app.keyring.open(inboundContentPlace(tenantId, id), sealed)),
+  );
+  await auditRead(call, 'inbound_message_read', resource);
   return { message, content };
 }
 
 export function inboundMessageNotFound(id: string): LatchkeyError {
   return new LatchkeyError('INBOUND_MESSAGE_NOT_FOUND', { metadata: { message_id: id } });
-}
-
-async function open(call: Call, id: string, sealed: Buffer): Promise<Content> {
-  const { app, principal } = call;
-  try {
-    return unpackContent(await app.keyring.open(inboundContentPlace(principal.tenantId, id), sealed));
-  } catch (error) {
-    if (!(error instanceof IntegrityError)) throw error;
-    app.metrics.integrityFailures.inc();
-    app.log.error({ err: error, requestId: call.requestId, messageId: id }, 'a stored message does not open');
-    await change(call, async (em) => audit(em, call, 'integrity_failure', { type: 'inbound_message', id }));
-    throw new LatchkeyError('INTERNAL', { cause: error });
-  }
 }

@@ -1,6 +1,8 @@
 import { hot } from '../../db/hot.ts';
 import { type InboundVerification, signingSecretsPlace } from '../../model/inbound-endpoint.ts';
+import { systemCall } from '../access/principal.ts';
 import type { App, ReadyInboundEndpoint } from '../call.ts';
+import { noteIntegrityFailure } from './integrity-failure.ts';
 import { rulesOf } from './scheme.ts';
 
 type Row = {
@@ -14,7 +16,7 @@ type Row = {
   keep_headers: string[];
 };
 
-/** An endpoint by the id in its URL, its secrets open: from memory, where changes of it are heard. Null where there is none. Throws IntegrityError. */
+/** An endpoint by the id in its URL, its secrets open: from memory, where changes of it are heard. Null where there is none. */
 export function loadInboundEndpoint(app: App, id: string): Promise<ReadyInboundEndpoint | null> {
   return app.caches.inboundEndpoints.get(id, async () => {
     const [route] = await hot<{ tenant_id: string }>(app.pool, 'routeInboundEndpoint', [id]);
@@ -28,7 +30,10 @@ export function loadInboundEndpoint(app: App, id: string): Promise<ReadyInboundE
 async function ready(app: App, tenantId: string, id: string, row: Row): Promise<ReadyInboundEndpoint> {
   const rules = rulesOf(row.verification);
   const place = signingSecretsPlace(tenantId, id, row.secret_generation);
-  const opened = row.signing_secrets && (await app.keyring.open(place, row.signing_secrets));
+  const sealed = row.signing_secrets;
+  const resource = { type: 'inbound_endpoint', id };
+  const opened =
+    sealed && (await noteIntegrityFailure(systemCall(app, tenantId), resource, () => app.keyring.open(place, sealed)));
   const secrets: string[] = opened ? JSON.parse(opened.toString()) : [];
   opened?.fill(0);
   const { signatureHeader, timestampHeader } = rules.signature ?? { signatureHeader: '', timestampHeader: '' };
