@@ -108,7 +108,7 @@ export type InboundTraffic = {
   slots: Slots;
   /** Verified messages, by endpoint. */
   rates: Rates;
-  /** Endpoints whose refusals were recorded a moment ago, so that a flood of them does not fill the audit log. */
+  /** What was recorded a moment ago and is not again, so that a flood does not fill the audit log: refusals by endpoint, values that do not open. */
   refusals: Recent;
 };
 

@@ -194,6 +194,16 @@ describeRpc('ConnectionService.ImportConnections', ({ as, server, tenant }) => {
     expect(row!.refresh_due).toEqual(new Date(expiresAt));
   });
 
+  it('says where nothing renews imported tokens, and opens no stored secret for what reads answer', async () => {
+    const { connections } = await withSecrets(await as('admin'));
+    const plain = { encrypted: false, accessToken: 'at', refreshToken: 'rt' };
+    const report = await connections.importConnections({ documents: [{ ...GOOGLE, oauthState: plain }], dryRun: true });
+    expect(remarks(report)).toEqual([['oauthState']]);
+    const leading = { ...TWILIO.authConfig, clientIdRef: 'stripe-sk-test-xxxxx' };
+    const led = await connections.importConnections({ documents: [{ ...TWILIO, authConfig: leading }] });
+    expect([actions(led), remarks(led)]).toEqual([['FAILED'], [['authConfig.clientId']]]);
+  });
+
   it('writes nothing where one row is wrong, and names every wrong row at once', async () => {
     const { connections } = await withSecrets(await as('admin'));
     const documents: JsonObject[] = [
@@ -203,7 +213,7 @@ describeRpc('ConnectionService.ImportConnections', ({ as, server, tenant }) => {
       { ...API_KEY, name: '' },
       { ...API_KEY, name: 'kind', type: 'ldap' },
       { ...API_KEY, name: 'limits', timeoutMs: 99, retries: 2.5, backoffMs: 'long' },
-      { ...API_KEY, name: 'url', baseUrl: 'ftp://a' },
+      { ...API_KEY, name: 'url', baseUrl: 'ftp://a', enabled: 'false' },
       { ...API_KEY, name: 'headers', defaultHeaders: { Authorization: 'x', 'bad name': 'y' } },
       {
         ...API_KEY,
@@ -225,7 +235,7 @@ describeRpc('ConnectionService.ImportConnections', ({ as, server, tenant }) => {
       ['name'],
       ['type'],
       ['timeoutMs', 'retries', 'backoffMs'],
-      ['baseUrl'],
+      ['baseUrl', 'enabled'],
       ['defaultHeaders.bad name', 'default_headers.entries["Authorization"]'],
       ['authConfig.apiKeyLocation', 'authConfig.apiKeyName'],
       ['authConfig.apiKeyRef'],

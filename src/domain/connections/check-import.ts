@@ -60,7 +60,13 @@ export async function checkImport(
     faults.push(...(await missingSecrets(em, call, legacy)));
   }
   if (faults.length > 0) return { ...plan, action: 'FAILED', remarks: faults };
-  return { ...plan, action: 'WOULD_CREATE', remarks: legacy.notes };
+  const notes = [...legacy.notes];
+  if (credential?.fields.refreshable && !integration)
+    notes.push({
+      field: 'oauthState',
+      message: 'nothing renews its tokens: its provider has no integration that is enabled',
+    });
+  return { ...plan, action: 'WOULD_CREATE', remarks: notes };
 }
 
 /** Which provider and integration a grant belongs to: the newest enabled integration of a provider with that token endpoint. */

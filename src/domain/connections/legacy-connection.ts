@@ -51,7 +51,7 @@ function fieldsOf(document: LegacyDocument, projectId: string | null): Omit<NewC
     timeoutMs: document.number('timeoutMs', 8_000, 100, 60_000),
     retries: document.number('retries', 2, 0, 10),
     backoffMs: document.number('backoffMs', 250, 0, 5_000),
-    enabled: document.value('enabled') !== false,
+    enabled: document.flag('enabled', true),
     // To find again what it was.
     metadata: typeof id === 'string' ? { legacy_id: id } : {},
     ...{ ownerUserId: null, integrationId: null, isDefault: false, webhookSignatureSecret: null },

@@ -53,6 +53,13 @@ export class LegacyDocument {
     return fallback;
   }
 
+  flag(field: string, fallback: boolean): boolean {
+    const value = this.value(field) ?? fallback;
+    if (typeof value === 'boolean') return value;
+    this.fault(field, 'is neither true nor false');
+    return fallback;
+  }
+
   object(field: string): JsonObject {
     const value = this.value(field) ?? {};
     if (typeof value === 'object' && !Array.isArray(value)) return value as JsonObject;
