@@ -8,6 +8,7 @@ import { newId } from './base/id.ts';
 import type { Log } from './base/log.ts';
 import { createMetrics, type Metrics } from './base/metrics.ts';
 import { Pauses } from './base/pauses.ts';
+import { Rates } from './base/rates.ts';
 import { Recent } from './base/recent.ts';
 import { SecretText } from './base/secret-text.ts';
 import { Signals } from './base/signals.ts';
@@ -24,7 +25,15 @@ import { openOrm, poolOf } from './db/orm.ts';
 import { PageTokens } from './db/paging.ts';
 import { openPool } from './db/pool.ts';
 import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
-import type { App, Caches, OAuthSetup, OperatorInstance, Principal, ReadyCredential } from './domain/call.ts';
+import type {
+  App,
+  Caches,
+  OAuthSetup,
+  OperatorInstance,
+  Principal,
+  ReadyCredential,
+  ReadyInboundEndpoint,
+} from './domain/call.ts';
 import { ProviderHealthCounts } from './domain/integrations/provider-health-log.ts';
 import { FetchedTokenCache } from './domain/tokens/fetched-tokens.ts';
 import { RefreshesUnderWay } from './domain/tokens/refreshes.ts';
@@ -48,6 +57,7 @@ import { drainServers } from './server/drain.ts';
 import { createGrpcServer, listenGrpc } from './server/grpc.ts';
 import { Health } from './server/health.ts';
 import { createHttpServer, listenHttp } from './server/http.ts';
+import { serveInbound } from './server/inbound-webhooks.ts';
 import { serveOAuth } from './server/oauth-redirects.ts';
 import { methodsOf } from './server/pipeline/method.ts';
 import { Pipeline } from './server/pipeline/pipeline.ts';
@@ -56,6 +66,9 @@ import { RequestProxy } from './server/proxy.ts';
 
 const PRINCIPALS_CACHED = 50_000;
 const OAUTH_SETUPS_CACHED = 10_000;
+const INBOUND_ENDPOINTS_CACHED = 10_000;
+const REFUSALS_REMEMBERED = 10_000;
+const REFUSALS_MS = 60_000;
 const FETCHED_TOKENS_CACHED = 50_000;
 const COMMIT_MS = 3_000;
 const OWN_FLOWS_REMEMBERED = 50_000;
@@ -116,6 +129,7 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
     ...{ health, log },
     connect: createConnectHandler(config, pipeline, methods),
     oauth: (request, response) => serveOAuth(app, request, response),
+    inbound: (request, response) => serveInbound(app, request, response),
     metrics: () => (setting.metricsText ?? ((own) => own.metrics()))(app.metrics.registry),
   });
   await health.start();
@@ -193,6 +207,11 @@ async function openApp(
     ownFlows: new Recent({ max: OWN_FLOWS_REMEMBERED, ttlMs: OWN_FLOWS_MS }),
     flowRuns: new Slots(),
     renewedAfterRefusal: new Recent({ max: RENEWALS_REMEMBERED, ttlMs: RENEWALS_MS }),
+    inbound: {
+      slots: new Slots(),
+      rates: new Rates(systemClock),
+      refusals: new Recent({ max: REFUSALS_REMEMBERED, ttlMs: REFUSALS_MS }),
+    },
     tenantInstances: new Set(config.langflow.tenantInstances ? ['langflow'] : []),
     providerHealth: new ProviderHealthCounts(systemClock),
     userService: openUserService(config, egress),
@@ -260,6 +279,12 @@ function openCaches(config: Config, metrics: Metrics, { trusted }: ChangeListene
       metrics,
       trusted,
     }),
+    inboundEndpoints: new ReplicaCache<ReadyInboundEndpoint>({
+      name: 'inbound_endpoints',
+      maxEntries: INBOUND_ENDPOINTS_CACHED,
+      metrics,
+      trusted,
+    }),
     credentials: new ReplicaCache<ReadyCredential>({
       name: 'credentials',
       maxEntries: config.credentialCacheEntries,
@@ -273,13 +298,18 @@ function signalKey({ kind, tenantId, id }: Changed): string {
   return `${kind} ${tenantId} ${id}`;
 }
 
-function forget({ principals, credentials, oauthSetups }: Caches, signals: Signals, changed: Changed): void {
+function forget(
+  { principals, credentials, oauthSetups, inboundEndpoints }: Caches,
+  signals: Signals,
+  changed: Changed,
+): void {
   const { kind, tenantId, id } = changed;
   signals.fire(signalKey(changed));
   if (kind === 'integration') {
     oauthSetups.drop(`${tenantId} ${id}`);
     credentials.dropWhere((known) => known.tenantId === tenantId && known.integrationId === id);
   }
+  if (kind === 'inbound_endpoint') inboundEndpoints.drop(id);
   if (kind === 'connection') credentials.drop(`${tenantId} ${id}`);
   if (kind === 'secret') credentials.dropWhere((known) => known.tenantId === tenantId && known.secretIds.includes(id));
   if (kind === 'api_key')
@@ -287,7 +317,8 @@ function forget({ principals, credentials, oauthSetups }: Caches, signals: Signa
   if (kind === 'user') principals.dropWhere((known) => known.tenantId === tenantId && known.userId === id);
 }
 
-function clear({ principals, credentials, oauthSetups }: Caches): void {
+function clear({ principals, credentials, oauthSetups, inboundEndpoints }: Caches): void {
+  inboundEndpoints.clear();
   oauthSetups.clear();
   principals.clear();
   credentials.clear();

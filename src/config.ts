@@ -31,6 +31,7 @@ export function readConfig(env: Env = process.env) {
     identity: readIdentity(read),
     auditReads: read.choice<AuditReads>('AUDIT_READS', 'batched', ['batched', 'strict', 'off']),
     credentialCacheEntries: read.integer('CREDENTIAL_CACHE_ENTRIES', 100_000, 0, 10_000_000),
+    retentionDays: read.integer('RETENTION_DAYS', 30, 1, 3_650),
     refresh: readRefresh(read, production),
     userService: readUserService(read, production),
     corsOrigins: read.list('CORS_ORIGINS'),
@@ -48,7 +49,6 @@ export function readConfig(env: Env = process.env) {
     /** `npm start` puts a shell between npm and us, which dies of a signal without passing it on. */
     stopsWithParent: env.npm_lifecycle_event === 'start',
     /** Of deliveries that are settled. */
-    retentionDays: read.integer('RETENTION_DAYS', 30, 1, 3_650),
     logLevel: read.choice('LOG_LEVEL', 'info', ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
   };
   if (config.adminKey && config.adminKey.length < 32)
@@ -59,8 +59,8 @@ export function readConfig(env: Env = process.env) {
   return deepFreeze(config);
 }
 
-/** Settings of `npm run demo`, which is a client. */
-export function readDemoConfig(env: Env = process.env): { url: string; key: string } {
+/** Settings of `npm run demo` and `npm run import`, which are clients. */
+export function readClientConfig(env: Env = process.env): { url: string; key: string } {
   const faults: string[] = [];
   const url = new Reader(env, faults).httpUrl('LATCHKEY_URL') || 'http://localhost:8080';
   const key = env.LATCHKEY_KEY ?? '';

@@ -1,5 +1,5 @@
 import { StartError } from './base/error.ts';
-import { readDemoConfig } from './config.ts';
+import { readClientConfig } from './config.ts';
 import { Browser } from './demo/browser.ts';
 import { type Call, callerOf } from './demo/call.ts';
 import { allowAs } from './demo/sandbox-form.ts';
@@ -17,7 +17,7 @@ const PERSON = 'ada';
 
 /** Connects an account of the sandbox as an application and a person would, and uses the token. */
 async function main(): Promise<void> {
-  const { url, key } = readDemoConfig();
+  const { url, key } = readClientConfig();
   const call = callerOf(url, key);
   const identityUrl = await findSandbox(call, url);
   const integrationId = await setUp(call);

@@ -19,7 +19,9 @@ export type IdPrefix =
   | 'rvk'
   | 'att'
   | 'acct'
-  | 'dlv';
+  | 'dlv'
+  | 'iep'
+  | 'imsg';
 
 const pool = Buffer.allocUnsafe(RANDOM_BYTES * 512);
 let used = pool.length;
@@ -29,6 +31,11 @@ let used = pool.length;
  */
 export function newId(prefix: IdPrefix, now: number = Date.now()): string {
   return `${prefix}_${timePart(now)}${randomPart()}`;
+}
+
+/** The least id that `newId` can make at this time: ids from it on are of this time or later. */
+export function leastId(prefix: IdPrefix, ms: number): string {
+  return `${prefix}_${timeText(ms)}${ALPHABET[0]!.repeat(16)}`;
 }
 
 let timed = { ms: -1, text: '' };

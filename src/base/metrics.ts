@@ -78,6 +78,12 @@ export function createMetrics() {
       labelNames: ['outcome'] as const,
       registers,
     }),
+    inboundMessages: new Counter({
+      name: 'latchkey_inbound_messages_total',
+      help: 'Requests to inbound endpoints, by outcome.',
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
     integrityFailures: new Counter({
       name: 'latchkey_integrity_failures_total',
       help: 'Stored ciphertexts that did not open.',

@@ -87,6 +87,12 @@ export const REASONS = {
   WEBHOOK_SECRET_MISSING: { code: 'FAILED_PRECONDITION', text: 'the connection has no secret to sign with' },
   DELIVERY_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such delivery' },
   DELIVERY_NOT_FAILED: { code: 'FAILED_PRECONDITION', text: 'only a delivery that failed can be retried' },
+  INBOUND_ENDPOINT_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such inbound endpoint' },
+  INBOUND_ENDPOINT_NAME_TAKEN: {
+    code: 'ALREADY_EXISTS',
+    text: 'another inbound endpoint of the project has this name',
+  },
+  INBOUND_MESSAGE_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such inbound message' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

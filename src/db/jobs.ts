@@ -12,6 +12,8 @@ export type Jobs = {
   end_account_key: { tenantId: string; id: string };
   /** Goes on with an account that is being made at a provider. */
   finish_account: { tenantId: string; id: string };
+  /** Deletes the messages of an inbound endpoint that was deleted. */
+  purge_inbound_messages: { tenantId: string; id: string };
 };
 
 /** Adds a job, in the transaction of what asks for it. Under a key, one that waits already is moved instead. */

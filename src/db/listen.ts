@@ -10,7 +10,16 @@ const BELIEVED_MS = 5_000;
 
 /** What changed: every replica drops what it remembers of it. */
 export type Changed = {
-  kind: 'connection' | 'secret' | 'api_key' | 'user' | 'integration' | 'authorization' | 'account' | 'delivery';
+  kind:
+    | 'connection'
+    | 'secret'
+    | 'api_key'
+    | 'user'
+    | 'integration'
+    | 'authorization'
+    | 'account'
+    | 'delivery'
+    | 'inbound_endpoint';
   tenantId: string;
   id: string;
 };

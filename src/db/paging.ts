@@ -26,6 +26,8 @@ export function oneOf(column: string, values: readonly string[]): Conditions[num
 export type ListQuery<Row> = {
   /** Name of the list, as the table. */
   table: string;
+  /** What to read of a row; default all of it. */
+  columns?: string;
   conditions: Conditions;
   /** Columns that order the list; the last makes it total. All go the same way, so that one index serves. */
   orderBy: readonly { column: string; cast?: string }[];
@@ -89,7 +91,7 @@ export async function listPage<Row extends object>(
   const size = pageSizeOf(request.pageSize);
   const order = orderBy.map(({ column }) => `${column} ${descending ? 'desc' : 'asc'}`).join(', ');
   const rows = await em.execute<Row[]>(
-    `select * from latchkey.${table} where ${allOf(paged)} order by ${order} limit ${size + 1} offset ${request.pageToken ? 0 : request.skip}`,
+    `select ${query.columns ?? '*'} from latchkey.${table} where ${allOf(paged)} order by ${order} limit ${size + 1} offset ${request.pageToken ? 0 : request.skip}`,
     paged.flatMap((condition) => condition.params),
   );
   const items = rows.slice(0, size);

@@ -9,8 +9,11 @@ const ADVICE: Record<string, string> = {
   PERMISSION_MISSING: 'The key in LATCHKEY_KEY may not do this: take the first admin key.',
 };
 
-/** Calls methods by the Connect protocol: a POST of JSON is all that it takes. What fails is said for people. */
-export function callerOf(url: string, key: string): Call {
+/**
+ * Calls methods by the Connect protocol: a POST of JSON is all that it takes. What fails is said for people.
+ * @param mostMs longest that a call may take
+ */
+export function callerOf(url: string, key: string, mostMs = REQUEST_MS): Call {
   return async (method, request) => {
     let answer: Response;
     try {
@@ -18,7 +21,7 @@ export function callerOf(url: string, key: string): Call {
         method: 'POST',
         headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
         body: JSON.stringify(request),
-        signal: AbortSignal.timeout(REQUEST_MS),
+        signal: AbortSignal.timeout(mostMs),
       });
     } catch {
       throw new StartError(`No Latchkey answers at ${url}. Start it with \`npm start\`, or set LATCHKEY_URL.`);

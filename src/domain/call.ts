@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { Pauses } from '../base/pauses.ts';
+import type { Rates } from '../base/rates.ts';
 import type { Recent } from '../base/recent.ts';
 import type { SecretText } from '../base/secret-text.ts';
 import type { Slots } from '../base/slots.ts';
@@ -18,6 +19,7 @@ import type { Egress } from '../egress/egress.ts';
 import type { ActorKind } from '../model/audit-entry.ts';
 import type { CredentialKind, StoredStatus } from '../model/connection.ts';
 import type { DeliveryPurpose, DeliveryStatus } from '../model/delivery.ts';
+import type { SignatureDescription } from '../model/inbound-endpoint.ts';
 import type { Integration } from '../model/integration.ts';
 import type { JsonObject } from '../model/json.ts';
 import type { OAuthClient } from '../oauth/client.ts';
@@ -44,6 +46,8 @@ export type App = {
   ownFlows: Recent;
   /** Runs of flows under way, by tenant. */
   flowRuns: Slots;
+  /** What inbound endpoints take up in this process. */
+  inbound: InboundTraffic;
   /** Providers of which tenants may have instances of their own. */
   tenantInstances: ReadonlySet<string>;
   /** Providers that the operator runs for all tenants, by name. */
@@ -100,6 +104,45 @@ export type Caches = {
   credentials: ReplicaCache<ReadyCredential>;
   /** What steps of OAuth need of integrations, their secrets open; by tenant and integration. */
   oauthSetups: ReplicaCache<OAuthSetup>;
+  /** By id, for a URL says no tenant. */
+  inboundEndpoints: ReplicaCache<ReadyInboundEndpoint>;
+};
+
+export type InboundTraffic = {
+  /** Messages under way: in all, by endpoint, and the bytes that their bodies may take. */
+  slots: Slots;
+  /** Verified messages, by endpoint. */
+  rates: Rates;
+  /** What was recorded a moment ago and is not again, so that a flood does not fill the audit log: refusals by endpoint, values that do not open. */
+  refusals: Recent;
+};
+
+/** How messages of an endpoint are verified. Names of headers are in lower case. */
+export type InboundRules = {
+  signature: SignatureDescription | null;
+  /** A shared secret in a header, after the prefix. */
+  token: { header: string; prefix: string } | null;
+  /** Where the sender's id of a message is; empty: nowhere. */
+  idHeader: string;
+  idPointer: string;
+  /** Headers of the scheme's own to keep. */
+  keepHeaders: readonly string[];
+  /** Whether Slack's url_verification is answered. */
+  answersUrlVerification: boolean;
+};
+
+/** An inbound endpoint with its secrets open. Shared: it must not be changed. */
+export type ReadyInboundEndpoint = {
+  tenantId: string;
+  id: string;
+  enabled: boolean;
+  rules: InboundRules;
+  secrets: readonly string[];
+  maxBodyBytes: number;
+  maxPerMinute: number;
+  retentionDays: number;
+  /** In lower case. */
+  keepHeaders: readonly string[];
 };
 
 /** Refreshes under way in this process, one for each connection and generation, and never more at once than is allowed. */

@@ -6,6 +6,8 @@ import {
   CreateConnectionRequestSchema,
   type GetCredentialsResponse,
   GetCredentialsResponseSchema,
+  ImportAction,
+  ImportConflict,
   ProviderRevocation,
 } from '../../gen/latchkey/v1/connection_service_pb.ts';
 import { SecretText } from '../base/secret-text.ts';
@@ -22,6 +24,7 @@ import { deleteConnection } from '../domain/connections/delete-connection.ts';
 import { getConnection } from '../domain/connections/get-connection.ts';
 import { getConnectionStatus } from '../domain/connections/get-connection-status.ts';
 import { httpParameters } from '../domain/connections/http-parameters.ts';
+import { type ImportAction as ActionName, importConnections } from '../domain/connections/import-connections.ts';
 import { listConnections, type ConnectionOrder as OrderName } from '../domain/connections/list-connections.ts';
 import { revokeConnection } from '../domain/connections/revoke-connection.ts';
 import { revokeConnections } from '../domain/connections/revoke-connections.ts';
@@ -228,6 +231,17 @@ export const connectionService = implement(ConnectionService, {
   async sendRequest(call, request) {
     return requestResultToProto(await sendRequest(call, requestInput(request)));
   },
+
+  async importConnections(call, { documents, dryRun, onConflict, projectId }) {
+    const rows = await importConnections(call, {
+      ...{ documents: documents as StoredJson[], dryRun, projectId: projectId || null },
+      skipTaken: onConflict === ImportConflict.SKIP,
+    });
+    return {
+      rows: rows.map((row, index) => ({ ...row, index, action: ACTIONS[row.action] })),
+      createdCount: rows.filter(({ action }) => action === 'CREATED').length,
+    };
+  },
 });
 
 const DEFAULT_USAGE_DAYS = 7;
@@ -259,6 +273,13 @@ function credentialsResponse(ready: ReadyCredential): GetCredentialsResponse {
   responses.set(ready, Object.freeze(response));
   return response;
 }
+
+const ACTIONS: Record<ActionName, ImportAction> = {
+  CREATED: ImportAction.CREATED,
+  WOULD_CREATE: ImportAction.WOULD_CREATE,
+  SKIPPED: ImportAction.SKIPPED,
+  FAILED: ImportAction.FAILED,
+};
 
 const ORDERS: Record<ConnectionOrder, OrderName> = {
   [ConnectionOrder.UNSPECIFIED]: 'CREATE_TIME_DESC',

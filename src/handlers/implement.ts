@@ -13,7 +13,8 @@ export type StreamHandler<M extends DescMethod = DescMethod> = (
   request: MessageShape<M['input']>,
 ) => AsyncIterable<MessageInitShape<M['output']>>;
 
-type Implementation<S extends DescService> = {
+/** The handlers of a service, by local method name. */
+export type Implementation<S extends DescService> = {
   [Name in keyof S['method']]: S['method'][Name] extends { methodKind: 'server_streaming' }
     ? StreamHandler<S['method'][Name]>
     : UnaryHandler<S['method'][Name]>;

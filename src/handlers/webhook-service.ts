@@ -18,10 +18,13 @@ import { sendWebhook, type Webhook } from '../domain/webhooks/send-webhook.ts';
 import type { JsonValue, JsonObject as StoredJson } from '../model/json.ts';
 import { deliveryStatusName, deliveryToProto } from './delivery.ts';
 import { implement } from './implement.ts';
+import { inboundEndpoints } from './inbound-endpoint.ts';
 import { pageRequest, pageResponse } from './page.ts';
 import { fromTimestamp } from './time.ts';
 
 export const webhookService = implement(WebhookService, {
+  ...inboundEndpoints,
+
   async sendWebhook(call, request) {
     return { delivery: deliveryToProto(await sendWebhook(call, webhookOf(request))) };
   },

@@ -2,6 +2,7 @@ import { hot } from '../db/hot.ts';
 import { closeAuthorization } from '../domain/authorizations/close-authorization.ts';
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
+import { deleteInboundMessages } from '../domain/inbound/purge-inbound-messages.ts';
 import { warnOfExpiry } from '../domain/tokens/warn-of-expiry.ts';
 import { deleteOldUsage } from '../domain/usage/delete-old-usage.ts';
 import { Revocation } from '../model/revocation.ts';
@@ -12,7 +13,7 @@ const EVERY_MS = 60_000;
 const MOST_AT_ONCE = 500;
 const DELIVERIES_AT_ONCE = 5_000;
 
-/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled, usage after 90 days, deliveries after the retention. */
+/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled, usage after 90 days, deliveries and inbound messages after their retention. */
 export class Housekeeper {
   readonly #app: App;
   #timer: NodeJS.Timeout | undefined;
@@ -53,6 +54,7 @@ export class Housekeeper {
     const used = await hot<{ tenant_id: string }>(app.pool, 'routeOldUsage', []);
     for (const { tenant_id: tenantId } of used) await deleteOldUsage(app, tenantId);
     await this.#reapDeliveries();
+    await this.#expireInboundMessages();
   }
 
   /** There can be thousands a second. */
@@ -64,6 +66,22 @@ export class Housekeeper {
       const byTenant = [...ids].map(([tenantId, routes]) => [tenantId, routes.map(({ id }) => id)]);
       if (settled.length > 0) await hot(pool, 'reapDeliveries', [JSON.stringify(Object.fromEntries(byTenant))]);
       if (settled.length < DELIVERIES_AT_ONCE || this.#stopped) return;
+    }
+  }
+
+  /** As many as there are, for there may be more a minute than fit into one batch. */
+  async #expireInboundMessages(): Promise<void> {
+    const app = this.#app;
+    for (;;) {
+      const expired = await hot<Route>(app.pool, 'routeExpiredInboundMessages', [MOST_AT_ONCE]);
+      const byTenant = Map.groupBy(expired, ({ tenant_id }) => tenant_id);
+      for (const [tenantId, routes] of byTenant)
+        await deleteInboundMessages(
+          app,
+          tenantId,
+          routes.map(({ id }) => id),
+        );
+      if (expired.length < MOST_AT_ONCE || this.#stopped) return;
     }
   }
 }

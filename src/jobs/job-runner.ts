@@ -11,6 +11,7 @@ import { pollDevice } from '../domain/authorizations/poll-device.ts';
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
 import { revokeAtProvider } from '../domain/connections/revoke-at-provider.ts';
+import { purgeInboundMessages } from '../domain/inbound/purge-inbound-messages.ts';
 import { confirmDeadGrant } from '../domain/tokens/confirm-dead-grant.ts';
 
 const CONCURRENCY = 4;
@@ -26,6 +27,7 @@ const WORK: { [Name in keyof Jobs]: Work<Name> } = {
   poll_device: (app, { tenantId, id }) => pollDevice(app, tenantId, id),
   end_account_key: (app, { tenantId, id }) => endAccountKey(app, tenantId, id),
   finish_account: (app, { tenantId, id }) => finishAccount(app, tenantId, id),
+  purge_inbound_messages: (app, { tenantId, id }) => purgeInboundMessages(app, tenantId, id),
   confirm_dead_grant: (app, { tenantId, id, generation }) => confirmDeadGrant(app, tenantId, id, generation),
 };
 

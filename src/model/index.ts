@@ -6,6 +6,8 @@ import { ConnectionHealth } from './connection-health.ts';
 import { Credential } from './credential.ts';
 import { CredentialSecretRef } from './credential-secret-ref.ts';
 import { Delivery } from './delivery.ts';
+import { InboundEndpoint } from './inbound-endpoint.ts';
+import { InboundMessage } from './inbound-message.ts';
 import { Integration } from './integration.ts';
 import { IntegrationSecret } from './integration-secret.ts';
 import { OutboxEvent } from './outbox-event.ts';
@@ -28,6 +30,8 @@ export const entities = [
   CredentialSecretRef,
   CustomProvider,
   Delivery,
+  InboundEndpoint,
+  InboundMessage,
   Integration,
   IntegrationSecret,
   OutboxEvent,

@@ -25,6 +25,8 @@ type Parts = {
   oauth: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
   /** Passes requests on; answers whether it did. */
   proxy: Pick<RequestProxy, 'serve'>;
+  /** Takes what third parties send to inbound endpoints; answers whether the path is of one. */
+  inbound: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
   log: Log;
 };
 type Route = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
@@ -89,7 +91,7 @@ function routesOf({ health, metrics }: Parts): Record<string, Route> {
 
 async function serve(
   config: Config,
-  { connect, oauth, proxy }: Parts,
+  { connect, oauth, inbound, proxy }: Parts,
   routes: Record<string, Route>,
   request: IncomingMessage,
   response: ServerResponse,
@@ -114,6 +116,7 @@ async function serve(
   if (await proxy.serve(request, response)) return;
   limitTime(request, response, Math.max(config.maxCallMs, HEADERS_MS));
   if (await oauth(request, response)) return;
+  if (await inbound(request, response)) return;
   if (await connect(request, response)) return;
   sendJson(response, 404, { code: 'unimplemented', message: 'there is nothing at this path' });
 }

@@ -73,6 +73,7 @@ describe('The contract', () => {
       'EnsureTokens',
       'GetApiKey',
       'GetCredentials',
+      'GetInboundMessage',
     ]);
     for (const method of methods) {
       const secrets = [...messagesBelow(method.output)]

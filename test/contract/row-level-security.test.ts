@@ -54,7 +54,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(23);
+    expect(tables.length).toBe(25);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');
@@ -192,6 +192,11 @@ describe('Row-level security', () => {
         'delivery.status',
         'delivery.tenant_id',
         'delivery.timeout_ms',
+        'inbound_endpoint.id',
+        'inbound_endpoint.tenant_id',
+        'inbound_message.expire_time',
+        'inbound_message.id',
+        'inbound_message.tenant_id',
         'provider_account.base_url',
         'provider_account.provider',
         'provider_account.remote_id',

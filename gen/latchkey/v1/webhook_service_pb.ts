@@ -10,13 +10,15 @@ import { file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bu
 import { file_latchkey_v1_access } from "./access_pb.ts";
 import type { Delivery, DeliveryStatus } from "./delivery_pb.ts";
 import { file_latchkey_v1_delivery } from "./delivery_pb.ts";
+import type { InboundEndpoint, InboundMessage, InboundVerification } from "./inbound_endpoint_pb.ts";
+import { file_latchkey_v1_inbound_endpoint } from "./inbound_endpoint_pb.ts";
 import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/webhook_service.proto.
  */
 export const file_latchkey_v1_webhook_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFsYXRjaGtleS92MS93ZWJob29rX3NlcnZpY2UucHJvdG8SC2xhdGNoa2V5LnYxIrYGChJTZW5kV2ViaG9va1JlcXVlc3QSOwoDdXJsGAEgASgJQi6AAQG6SChyJhiAIDIhXihodHRwcz86Ly9bXlx4MDAtXHgxZlx4N2ZcXF0rKT8kEj4KDWNvbm5lY3Rpb25faWQYAiABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIwCgRwYXRoGAMgASgJQiKAAQG6SBxyGhiAIDIVXlteXHgwMC1ceDFmXHg3ZlxcXSokEjQKBm1ldGhvZBgEIAEoDjIaLmxhdGNoa2V5LnYxLldlYmhvb2tNZXRob2RCCLpIBYIBAhABEogBCgdoZWFkZXJzGAUgAygLMiwubGF0Y2hrZXkudjEuU2VuZFdlYmhvb2tSZXF1ZXN0LkhlYWRlcnNFbnRyeUJJgAEBukhDmgFAEDIiI3IhGGQyHV5bQS1aYS16MC05ISMkJSYnKisuXl9gfH4tXSskKhdyFRiAIDIQXltceDIwLVx4N2VcdF0qJBIpCgRib2R5GAYgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlQgOAAQESLwoJdmFyaWFibGVzGAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEIDgAEBEh4KCWNvbmRpdGlvbhgIIAEoCUILgAEBukgFcgMY0A8SMAoEbW9kZRgJIAEoDjIYLmxhdGNoa2V5LnYxLldlYmhvb2tNb2RlQgi6SAWCAQIQARIkCgp0aW1lb3V0X21zGAogASgFQgu6SAgaBhjg1AMoZEgAiAEBEiAKCGF0dGVtcHRzGAsgASgFQgm6SAYaBBgKKAFIAYgBARIkCgpiYWNrb2ZmX21zGAwgASgFQgu6SAgaBhjg1AMoCkgCiAEBEgwKBHNpZ24YDSABKAgSKwoKcmVxdWVzdF9pZBgOIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDQoLX3RpbWVvdXRfbXNCCwoJX2F0dGVtcHRzQg0KC19iYWNrb2ZmX21zIj4KE1NlbmRXZWJob29rUmVzcG9uc2USJwoIZGVsaXZlcnkYASABKAsyFS5sYXRjaGtleS52MS5EZWxpdmVyeSJOChJHZXREZWxpdmVyeVJlcXVlc3QSOAoLZGVsaXZlcnlfaWQYASABKAlCI7pIIHIeMhxeZGx2X1swLTlhLWhqa21ucC10di16XXsyNn0kIj4KE0dldERlbGl2ZXJ5UmVzcG9uc2USJwoIZGVsaXZlcnkYASABKAsyFS5sYXRjaGtleS52MS5EZWxpdmVyeSKuAwoVTGlzdERlbGl2ZXJpZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEjMKBW9yZGVyGAQgASgOMhoubGF0Y2hrZXkudjEuRGVsaXZlcnlPcmRlckIIukgFggECEAESFwoPd2l0aF90b3RhbF9zaXplGAUgASgIEjUKBnN0YXR1cxgGIAEoDjIbLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5U3RhdHVzQgi6SAWCAQIQARI+Cg1jb25uZWN0aW9uX2lkGAcgASgJQie6SCRyIjIgXihjb25uX1swLTlhLWhqa21ucC10di16XXsyNn0pPyQSFgoEaG9zdBgIIAEoCUIIukgFcgMYrAISMAoMY3JlYXRlZF9mcm9tGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVkX2JlZm9yZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAihAEKFkxpc3REZWxpdmVyaWVzUmVzcG9uc2USKQoKZGVsaXZlcmllcxgBIAMoCzIVLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiUAoUUmV0cnlEZWxpdmVyeVJlcXVlc3QSOAoLZGVsaXZlcnlfaWQYASABKAlCI7pIIHIeMhxeZGx2X1swLTlhLWhqa21ucC10di16XXsyNn0kIkAKFVJldHJ5RGVsaXZlcnlSZXNwb25zZRInCghkZWxpdmVyeRgBIAEoCzIVLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5ItYBChZSZXRyeURlbGl2ZXJpZXNSZXF1ZXN0Ej4KDWNvbm5lY3Rpb25faWQYASABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIWCgRob3N0GAIgASgJQgi6SAVyAxisAhIwCgxjcmVhdGVkX2Zyb20YAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKDmNyZWF0ZWRfYmVmb3JlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI2ChdSZXRyeURlbGl2ZXJpZXNSZXNwb25zZRINCgVjb3VudBgBIAEoBRIMCgRtb3JlGAIgASgIKmgKC1dlYmhvb2tNb2RlEhwKGFdFQkhPT0tfTU9ERV9VTlNQRUNJRklFRBAAEhkKFVdFQkhPT0tfTU9ERV9CTE9DS0lORxABEiAKHFdFQkhPT0tfTU9ERV9GSVJFX0FORF9GT1JHRVQQAip6Cg1XZWJob29rTWV0aG9kEh4KGldFQkhPT0tfTUVUSE9EX1VOU1BFQ0lGSUVEEAASFwoTV0VCSE9PS19NRVRIT0RfUE9TVBABEhYKEldFQkhPT0tfTUVUSE9EX1BVVBACEhgKFFdFQkhPT0tfTUVUSE9EX1BBVENIEAMqeAoNRGVsaXZlcnlPcmRlchIeChpERUxJVkVSWV9PUkRFUl9VTlNQRUNJRklFRBAAEiMKH0RFTElWRVJZX09SREVSX0NSRUFURV9USU1FX0RFU0MQARIiCh5ERUxJVkVSWV9PUkRFUl9DUkVBVEVfVElNRV9BU0MQAjKvBAoOV2ViaG9va1NlcnZpY2USZAoLU2VuZFdlYmhvb2sSHy5sYXRjaGtleS52MS5TZW5kV2ViaG9va1JlcXVlc3QaIC5sYXRjaGtleS52MS5TZW5kV2ViaG9va1Jlc3BvbnNlIhKiuxgOCgx3ZWJob29rOnNlbmQSZwoLR2V0RGVsaXZlcnkSHy5sYXRjaGtleS52MS5HZXREZWxpdmVyeVJlcXVlc3QaIC5sYXRjaGtleS52MS5HZXREZWxpdmVyeVJlc3BvbnNlIhWQAgGiuxgOCgx3ZWJob29rOnJlYWQScAoOTGlzdERlbGl2ZXJpZXMSIi5sYXRjaGtleS52MS5MaXN0RGVsaXZlcmllc1JlcXVlc3QaIy5sYXRjaGtleS52MS5MaXN0RGVsaXZlcmllc1Jlc3BvbnNlIhWQAgGiuxgOCgx3ZWJob29rOnJlYWQSagoNUmV0cnlEZWxpdmVyeRIhLmxhdGNoa2V5LnYxLlJldHJ5RGVsaXZlcnlSZXF1ZXN0GiIubGF0Y2hrZXkudjEuUmV0cnlEZWxpdmVyeVJlc3BvbnNlIhKiuxgOCgx3ZWJob29rOnNlbmQScAoPUmV0cnlEZWxpdmVyaWVzEiMubGF0Y2hrZXkudjEuUmV0cnlEZWxpdmVyaWVzUmVxdWVzdBokLmxhdGNoa2V5LnYxLlJldHJ5RGVsaXZlcmllc1Jlc3BvbnNlIhKiuxgOCgx3ZWJob29rOnNlbmRiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_struct, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_delivery]);
+  fileDesc("CiFsYXRjaGtleS92MS93ZWJob29rX3NlcnZpY2UucHJvdG8SC2xhdGNoa2V5LnYxIrYGChJTZW5kV2ViaG9va1JlcXVlc3QSOwoDdXJsGAEgASgJQi6AAQG6SChyJhiAIDIhXihodHRwcz86Ly9bXlx4MDAtXHgxZlx4N2ZcXF0rKT8kEj4KDWNvbm5lY3Rpb25faWQYAiABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIwCgRwYXRoGAMgASgJQiKAAQG6SBxyGhiAIDIVXlteXHgwMC1ceDFmXHg3ZlxcXSokEjQKBm1ldGhvZBgEIAEoDjIaLmxhdGNoa2V5LnYxLldlYmhvb2tNZXRob2RCCLpIBYIBAhABEogBCgdoZWFkZXJzGAUgAygLMiwubGF0Y2hrZXkudjEuU2VuZFdlYmhvb2tSZXF1ZXN0LkhlYWRlcnNFbnRyeUJJgAEBukhDmgFAEDIiI3IhGGQyHV5bQS1aYS16MC05ISMkJSYnKisuXl9gfH4tXSskKhdyFRiAIDIQXltceDIwLVx4N2VcdF0qJBIpCgRib2R5GAYgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlQgOAAQESLwoJdmFyaWFibGVzGAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEIDgAEBEh4KCWNvbmRpdGlvbhgIIAEoCUILgAEBukgFcgMY0A8SMAoEbW9kZRgJIAEoDjIYLmxhdGNoa2V5LnYxLldlYmhvb2tNb2RlQgi6SAWCAQIQARIkCgp0aW1lb3V0X21zGAogASgFQgu6SAgaBhjg1AMoZEgAiAEBEiAKCGF0dGVtcHRzGAsgASgFQgm6SAYaBBgKKAFIAYgBARIkCgpiYWNrb2ZmX21zGAwgASgFQgu6SAgaBhjg1AMoCkgCiAEBEgwKBHNpZ24YDSABKAgSKwoKcmVxdWVzdF9pZBgOIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDQoLX3RpbWVvdXRfbXNCCwoJX2F0dGVtcHRzQg0KC19iYWNrb2ZmX21zIj4KE1NlbmRXZWJob29rUmVzcG9uc2USJwoIZGVsaXZlcnkYASABKAsyFS5sYXRjaGtleS52MS5EZWxpdmVyeSJOChJHZXREZWxpdmVyeVJlcXVlc3QSOAoLZGVsaXZlcnlfaWQYASABKAlCI7pIIHIeMhxeZGx2X1swLTlhLWhqa21ucC10di16XXsyNn0kIj4KE0dldERlbGl2ZXJ5UmVzcG9uc2USJwoIZGVsaXZlcnkYASABKAsyFS5sYXRjaGtleS52MS5EZWxpdmVyeSKuAwoVTGlzdERlbGl2ZXJpZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEjMKBW9yZGVyGAQgASgOMhoubGF0Y2hrZXkudjEuRGVsaXZlcnlPcmRlckIIukgFggECEAESFwoPd2l0aF90b3RhbF9zaXplGAUgASgIEjUKBnN0YXR1cxgGIAEoDjIbLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5U3RhdHVzQgi6SAWCAQIQARI+Cg1jb25uZWN0aW9uX2lkGAcgASgJQie6SCRyIjIgXihjb25uX1swLTlhLWhqa21ucC10di16XXsyNn0pPyQSFgoEaG9zdBgIIAEoCUIIukgFcgMYrAISMAoMY3JlYXRlZF9mcm9tGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVkX2JlZm9yZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAihAEKFkxpc3REZWxpdmVyaWVzUmVzcG9uc2USKQoKZGVsaXZlcmllcxgBIAMoCzIVLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiUAoUUmV0cnlEZWxpdmVyeVJlcXVlc3QSOAoLZGVsaXZlcnlfaWQYASABKAlCI7pIIHIeMhxeZGx2X1swLTlhLWhqa21ucC10di16XXsyNn0kIkAKFVJldHJ5RGVsaXZlcnlSZXNwb25zZRInCghkZWxpdmVyeRgBIAEoCzIVLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5ItYBChZSZXRyeURlbGl2ZXJpZXNSZXF1ZXN0Ej4KDWNvbm5lY3Rpb25faWQYASABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIWCgRob3N0GAIgASgJQgi6SAVyAxisAhIwCgxjcmVhdGVkX2Zyb20YAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKDmNyZWF0ZWRfYmVmb3JlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI2ChdSZXRyeURlbGl2ZXJpZXNSZXNwb25zZRINCgVjb3VudBgBIAEoBRIMCgRtb3JlGAIgASgIIjoKEVNpZ25pbmdTZWNyZXRMaXN0EiUKB3NlY3JldHMYASADKAlCFIABAbpIDpIBCxACIgdyBRAIGIAgIk4KDkhlYWRlck5hbWVMaXN0EjwKBW5hbWVzGAEgAygJQi26SCqSAScQFCIjciEYZDIdXltBLVphLXowLTkhIyQlJicqKy5eX2B8fi1dKyQijgUKHENyZWF0ZUluYm91bmRFbmRwb2ludFJlcXVlc3QSLQoEbmFtZRgBIAEoCUIfukgcchoQARj/ATITXlteXHgwMC1ceDFmXHg3Zl0rJBIwCgpwcm9qZWN0X2lkGAIgASgJQhy6SBlyFxhkMhNeW15ceDAwLVx4MWZceDdmXSokEj4KDWNvbm5lY3Rpb25faWQYAyABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIzCghwcm92aWRlchgEIAEoCUIhukgechwYZDIYXihbYS16MC05XVthLXowLTlfLV0qKT8kEjYKDHZlcmlmaWNhdGlvbhgFIAEoCzIgLmxhdGNoa2V5LnYxLkluYm91bmRWZXJpZmljYXRpb24SNwoPc2lnbmluZ19zZWNyZXRzGAYgASgLMh4ubGF0Y2hrZXkudjEuU2lnbmluZ1NlY3JldExpc3QSKQoObWF4X2JvZHlfYnl0ZXMYByABKAVCDLpICRoHGICAgAUoAUgAiAEBEigKDm1heF9wZXJfbWludXRlGAggASgFQgu6SAgaBhjAzyQoAUgBiAEBEicKDnJldGVudGlvbl9kYXlzGAkgASgFQgq6SAcaBRjCHCgBSAKIAQESMQoMa2VlcF9oZWFkZXJzGAogASgLMhsubGF0Y2hrZXkudjEuSGVhZGVyTmFtZUxpc3QSEAoIZGlzYWJsZWQYCyABKAgSKwoKcmVxdWVzdF9pZBgMIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiRCEQoPX21heF9ib2R5X2J5dGVzQhEKD19tYXhfcGVyX21pbnV0ZUIRCg9fcmV0ZW50aW9uX2RheXMiTwodQ3JlYXRlSW5ib3VuZEVuZHBvaW50UmVzcG9uc2USLgoIZW5kcG9pbnQYASABKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQiVQoZR2V0SW5ib3VuZEVuZHBvaW50UmVxdWVzdBI4CgtlbmRwb2ludF9pZBgBIAEoCUIjukggch4yHF5pZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiTAoaR2V0SW5ib3VuZEVuZHBvaW50UmVzcG9uc2USLgoIZW5kcG9pbnQYASABKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQitwIKG0xpc3RJbmJvdW5kRW5kcG9pbnRzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgCASGAoEc2tpcBgDIAEoBUIKukgHGgUYkE4oABI6CgVvcmRlchgEIAEoDjIhLmxhdGNoa2V5LnYxLkluYm91bmRFbmRwb2ludE9yZGVyQgi6SAWCAQIQARIXCg93aXRoX3RvdGFsX3NpemUYBSABKAgSIAoKcHJvamVjdF9pZBgGIAEoCUIHukgEcgIYZEgAiAEBEj4KDWNvbm5lY3Rpb25faWQYByABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JEINCgtfcHJvamVjdF9pZCKQAQocTGlzdEluYm91bmRFbmRwb2ludHNSZXNwb25zZRIvCgllbmRwb2ludHMYASADKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZSKpBAocVXBkYXRlSW5ib3VuZEVuZHBvaW50UmVxdWVzdBI4CgtlbmRwb2ludF9pZBgBIAEoCUIjukggch4yHF5pZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZBIyCgRuYW1lGAMgASgJQh+6SBxyGhABGP8BMhNeW15ceDAwLVx4MWZceDdmXSskSACIAQESFAoHZW5hYmxlZBgEIAEoCEgBiAEBEjYKDHZlcmlmaWNhdGlvbhgFIAEoCzIgLmxhdGNoa2V5LnYxLkluYm91bmRWZXJpZmljYXRpb24SNwoPc2lnbmluZ19zZWNyZXRzGAYgASgLMh4ubGF0Y2hrZXkudjEuU2lnbmluZ1NlY3JldExpc3QSKQoObWF4X2JvZHlfYnl0ZXMYByABKAVCDLpICRoHGICAgAUoAUgCiAEBEigKDm1heF9wZXJfbWludXRlGAggASgFQgu6SAgaBhjAzyQoAUgDiAEBEicKDnJldGVudGlvbl9kYXlzGAkgASgFQgq6SAcaBRjCHCgBSASIAQESMQoMa2VlcF9oZWFkZXJzGAogASgLMhsubGF0Y2hrZXkudjEuSGVhZGVyTmFtZUxpc3RCBwoFX25hbWVCCgoIX2VuYWJsZWRCEQoPX21heF9ib2R5X2J5dGVzQhEKD19tYXhfcGVyX21pbnV0ZUIRCg9fcmV0ZW50aW9uX2RheXMiTwodVXBkYXRlSW5ib3VuZEVuZHBvaW50UmVzcG9uc2USLgoIZW5kcG9pbnQYASABKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQibwocRGVsZXRlSW5ib3VuZEVuZHBvaW50UmVxdWVzdBI4CgtlbmRwb2ludF9pZBgBIAEoCUIjukggch4yHF5pZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZCIfCh1EZWxldGVJbmJvdW5kRW5kcG9pbnRSZXNwb25zZSKNAwoaTGlzdEluYm91bmRNZXNzYWdlc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASOQoFb3JkZXIYBCABKA4yIC5sYXRjaGtleS52MS5JbmJvdW5kTWVzc2FnZU9yZGVyQgi6SAWCAQIQARIXCg93aXRoX3RvdGFsX3NpemUYBSABKAgSOwoLZW5kcG9pbnRfaWQYBiABKAlCJrpII3IhMh9eKGllcF9bMC05YS1oamttbnAtdHYtel17MjZ9KT8kEjEKDXJlY2VpdmVkX2Zyb20YByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD3JlY2VpdmVkX2JlZm9yZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoIcmVwbGF5ZWQYCSABKAhIAIgBAUILCglfcmVwbGF5ZWQijQEKG0xpc3RJbmJvdW5kTWVzc2FnZXNSZXNwb25zZRItCghtZXNzYWdlcxgBIAMoCzIbLmxhdGNoa2V5LnYxLkluYm91bmRNZXNzYWdlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiVAoYR2V0SW5ib3VuZE1lc3NhZ2VSZXF1ZXN0EjgKCm1lc3NhZ2VfaWQYASABKAlCJLpIIXIfMh1eaW1zZ19bMC05YS1oamttbnAtdHYtel17MjZ9JCLXAQoZR2V0SW5ib3VuZE1lc3NhZ2VSZXNwb25zZRIsCgdtZXNzYWdlGAEgASgLMhsubGF0Y2hrZXkudjEuSW5ib3VuZE1lc3NhZ2USSQoHaGVhZGVycxgCIAMoCzIzLmxhdGNoa2V5LnYxLkdldEluYm91bmRNZXNzYWdlUmVzcG9uc2UuSGVhZGVyc0VudHJ5QgOAAQESEQoEYm9keRgDIAEoDEIDgAEBGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIqkCChtSZXBsYXlJbmJvdW5kTWVzc2FnZVJlcXVlc3QSQQoLbWVzc2FnZV9pZHMYASADKAlCLLpIKZIBJhDoByIhch8yHV5pbXNnX1swLTlhLWhqa21ucC10di16XXsyNn0kEjsKC2VuZHBvaW50X2lkGAIgASgJQia6SCNyITIfXihpZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIxCg1yZWNlaXZlZF9mcm9tGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCg9yZWNlaXZlZF9iZWZvcmUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKCHJlcGxheWVkGAUgASgISACIAQFCCwoJX3JlcGxheWVkIlsKHFJlcGxheUluYm91bmRNZXNzYWdlUmVzcG9uc2USLQoIbWVzc2FnZXMYASADKAsyGy5sYXRjaGtleS52MS5JbmJvdW5kTWVzc2FnZRIMCgRtb3JlGAIgASgIKmgKC1dlYmhvb2tNb2RlEhwKGFdFQkhPT0tfTU9ERV9VTlNQRUNJRklFRBAAEhkKFVdFQkhPT0tfTU9ERV9CTE9DS0lORxABEiAKHFdFQkhPT0tfTU9ERV9GSVJFX0FORF9GT1JHRVQQAip6Cg1XZWJob29rTWV0aG9kEh4KGldFQkhPT0tfTUVUSE9EX1VOU1BFQ0lGSUVEEAASFwoTV0VCSE9PS19NRVRIT0RfUE9TVBABEhYKEldFQkhPT0tfTUVUSE9EX1BVVBACEhgKFFdFQkhPT0tfTUVUSE9EX1BBVENIEAMqeAoNRGVsaXZlcnlPcmRlchIeChpERUxJVkVSWV9PUkRFUl9VTlNQRUNJRklFRBAAEiMKH0RFTElWRVJZX09SREVSX0NSRUFURV9USU1FX0RFU0MQARIiCh5ERUxJVkVSWV9PUkRFUl9DUkVBVEVfVElNRV9BU0MQAiq8AQoUSW5ib3VuZEVuZHBvaW50T3JkZXISJgoiSU5CT1VORF9FTkRQT0lOVF9PUkRFUl9VTlNQRUNJRklFRBAAEisKJ0lOQk9VTkRfRU5EUE9JTlRfT1JERVJfQ1JFQVRFX1RJTUVfREVTQxABEioKJklOQk9VTkRfRU5EUE9JTlRfT1JERVJfQ1JFQVRFX1RJTUVfQVNDEAISIwofSU5CT1VORF9FTkRQT0lOVF9PUkRFUl9OQU1FX0FTQxADKpUBChNJbmJvdW5kTWVzc2FnZU9yZGVyEiUKIUlOQk9VTkRfTUVTU0FHRV9PUkRFUl9VTlNQRUNJRklFRBAAEisKJ0lOQk9VTkRfTUVTU0FHRV9PUkRFUl9SRUNFSVZFX1RJTUVfREVTQxABEioKJklOQk9VTkRfTUVTU0FHRV9PUkRFUl9SRUNFSVZFX1RJTUVfQVNDEAIyzAwKDldlYmhvb2tTZXJ2aWNlEmQKC1NlbmRXZWJob29rEh8ubGF0Y2hrZXkudjEuU2VuZFdlYmhvb2tSZXF1ZXN0GiAubGF0Y2hrZXkudjEuU2VuZFdlYmhvb2tSZXNwb25zZSISorsYDgoMd2ViaG9vazpzZW5kEmcKC0dldERlbGl2ZXJ5Eh8ubGF0Y2hrZXkudjEuR2V0RGVsaXZlcnlSZXF1ZXN0GiAubGF0Y2hrZXkudjEuR2V0RGVsaXZlcnlSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEnAKDkxpc3REZWxpdmVyaWVzEiIubGF0Y2hrZXkudjEuTGlzdERlbGl2ZXJpZXNSZXF1ZXN0GiMubGF0Y2hrZXkudjEuTGlzdERlbGl2ZXJpZXNSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEmoKDVJldHJ5RGVsaXZlcnkSIS5sYXRjaGtleS52MS5SZXRyeURlbGl2ZXJ5UmVxdWVzdBoiLmxhdGNoa2V5LnYxLlJldHJ5RGVsaXZlcnlSZXNwb25zZSISorsYDgoMd2ViaG9vazpzZW5kEnAKD1JldHJ5RGVsaXZlcmllcxIjLmxhdGNoa2V5LnYxLlJldHJ5RGVsaXZlcmllc1JlcXVlc3QaJC5sYXRjaGtleS52MS5SZXRyeURlbGl2ZXJpZXNSZXNwb25zZSISorsYDgoMd2ViaG9vazpzZW5kEoQBChVDcmVhdGVJbmJvdW5kRW5kcG9pbnQSKS5sYXRjaGtleS52MS5DcmVhdGVJbmJvdW5kRW5kcG9pbnRSZXF1ZXN0GioubGF0Y2hrZXkudjEuQ3JlYXRlSW5ib3VuZEVuZHBvaW50UmVzcG9uc2UiFKK7GBAKDndlYmhvb2s6bWFuYWdlEnwKEkdldEluYm91bmRFbmRwb2ludBImLmxhdGNoa2V5LnYxLkdldEluYm91bmRFbmRwb2ludFJlcXVlc3QaJy5sYXRjaGtleS52MS5HZXRJbmJvdW5kRW5kcG9pbnRSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEoIBChRMaXN0SW5ib3VuZEVuZHBvaW50cxIoLmxhdGNoa2V5LnYxLkxpc3RJbmJvdW5kRW5kcG9pbnRzUmVxdWVzdBopLmxhdGNoa2V5LnYxLkxpc3RJbmJvdW5kRW5kcG9pbnRzUmVzcG9uc2UiFZACAaK7GA4KDHdlYmhvb2s6cmVhZBKHAQoVVXBkYXRlSW5ib3VuZEVuZHBvaW50EikubGF0Y2hrZXkudjEuVXBkYXRlSW5ib3VuZEVuZHBvaW50UmVxdWVzdBoqLmxhdGNoa2V5LnYxLlVwZGF0ZUluYm91bmRFbmRwb2ludFJlc3BvbnNlIheQAgKiuxgQCg53ZWJob29rOm1hbmFnZRKHAQoVRGVsZXRlSW5ib3VuZEVuZHBvaW50EikubGF0Y2hrZXkudjEuRGVsZXRlSW5ib3VuZEVuZHBvaW50UmVxdWVzdBoqLmxhdGNoa2V5LnYxLkRlbGV0ZUluYm91bmRFbmRwb2ludFJlc3BvbnNlIheQAgKiuxgQCg53ZWJob29rOm1hbmFnZRJ/ChNMaXN0SW5ib3VuZE1lc3NhZ2VzEicubGF0Y2hrZXkudjEuTGlzdEluYm91bmRNZXNzYWdlc1JlcXVlc3QaKC5sYXRjaGtleS52MS5MaXN0SW5ib3VuZE1lc3NhZ2VzUmVzcG9uc2UiFZACAaK7GA4KDHdlYmhvb2s6cmVhZBJ4ChFHZXRJbmJvdW5kTWVzc2FnZRIlLmxhdGNoa2V5LnYxLkdldEluYm91bmRNZXNzYWdlUmVxdWVzdBomLmxhdGNoa2V5LnYxLkdldEluYm91bmRNZXNzYWdlUmVzcG9uc2UiFKK7GBAKDHdlYmhvb2s6cmVhZCABEoEBChRSZXBsYXlJbmJvdW5kTWVzc2FnZRIoLmxhdGNoa2V5LnYxLlJlcGxheUluYm91bmRNZXNzYWdlUmVxdWVzdBopLmxhdGNoa2V5LnYxLlJlcGxheUluYm91bmRNZXNzYWdlUmVzcG9uc2UiFKK7GBAKDndlYmhvb2s6bWFuYWdlYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_struct, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_delivery, file_latchkey_v1_inbound_endpoint]);
 
 /**
  * Request of SendWebhook. In `url`, `path`, `headers` and `body`, `{{customer.name}}` stands for a variable.
@@ -427,6 +429,700 @@ export const RetryDeliveriesResponseSchema: GenMessage<RetryDeliveriesResponse> 
   messageDesc(file_latchkey_v1_webhook_service, 9);
 
 /**
+ * Signing secrets, where absent and empty differ.
+ *
+ * @generated from message latchkey.v1.SigningSecretList
+ */
+export type SigningSecretList = Message<"latchkey.v1.SigningSecretList"> & {
+  /**
+   * The secrets, 8 to 4096 characters each: at most two, the old and the new one while one is being replaced. A message is good where one of them signed it.
+   *
+   * @generated from field: repeated string secrets = 1;
+   */
+  secrets: string[];
+};
+
+/**
+ * Describes the message latchkey.v1.SigningSecretList.
+ * Use `create(SigningSecretListSchema)` to create a new message.
+ */
+export const SigningSecretListSchema: GenMessage<SigningSecretList> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 10);
+
+/**
+ * Names of headers, where absent and empty differ.
+ *
+ * @generated from message latchkey.v1.HeaderNameList
+ */
+export type HeaderNameList = Message<"latchkey.v1.HeaderNameList"> & {
+  /**
+   * The names, at most 20. `Authorization`, `Cookie` and the header of a token are refused.
+   *
+   * @generated from field: repeated string names = 1;
+   */
+  names: string[];
+};
+
+/**
+ * Describes the message latchkey.v1.HeaderNameList.
+ * Use `create(HeaderNameListSchema)` to create a new message.
+ */
+export const HeaderNameListSchema: GenMessage<HeaderNameList> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 11);
+
+/**
+ * Request of CreateInboundEndpoint.
+ *
+ * @generated from message latchkey.v1.CreateInboundEndpointRequest
+ */
+export type CreateInboundEndpointRequest = Message<"latchkey.v1.CreateInboundEndpointRequest"> & {
+  /**
+   * Unique in its project, 1 to 255 characters.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Project of the caller's platform; empty: that of the connection, or the whole tenant.
+   *
+   * @generated from field: string project_id = 2;
+   */
+  projectId: string;
+
+  /**
+   * The connection that messages are about; its project and provider are the endpoint's. Empty: none.
+   *
+   * @generated from field: string connection_id = 3;
+   */
+  connectionId: string;
+
+  /**
+   * Name of the provider, where there is no connection that says it.
+   *
+   * @generated from field: string provider = 4;
+   */
+  provider: string;
+
+  /**
+   * How messages are verified; default as the provider signs.
+   *
+   * @generated from field: latchkey.v1.InboundVerification verification = 5;
+   */
+  verification?: InboundVerification | undefined;
+
+  /**
+   * Secrets that messages are signed with; every scheme but INBOUND_SCHEME_NONE takes one or two.
+   *
+   * @generated from field: latchkey.v1.SigningSecretList signing_secrets = 6;
+   */
+  signingSecrets?: SigningSecretList | undefined;
+
+  /**
+   * Largest body in bytes, at most 10485760; default 1048576.
+   *
+   * @generated from field: optional int32 max_body_bytes = 7;
+   */
+  maxBodyBytes?: number | undefined;
+
+  /**
+   * How many verified messages a minute each process takes; default 6000.
+   *
+   * @generated from field: optional int32 max_per_minute = 8;
+   */
+  maxPerMinute?: number | undefined;
+
+  /**
+   * For how many days messages are kept, at most and by default as many as the service keeps them.
+   *
+   * @generated from field: optional int32 retention_days = 9;
+   */
+  retentionDays?: number | undefined;
+
+  /**
+   * Headers to keep beside those that always are.
+   *
+   * @generated from field: latchkey.v1.HeaderNameList keep_headers = 10;
+   */
+  keepHeaders?: HeaderNameList | undefined;
+
+  /**
+   * Create it disabled.
+   *
+   * @generated from field: bool disabled = 11;
+   */
+  disabled: boolean;
+
+  /**
+   * Makes the call repeatable: the same id within 24 hours answers the endpoint that the first call made (AIP-155).
+   *
+   * @generated from field: string request_id = 12;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.CreateInboundEndpointRequest.
+ * Use `create(CreateInboundEndpointRequestSchema)` to create a new message.
+ */
+export const CreateInboundEndpointRequestSchema: GenMessage<CreateInboundEndpointRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 12);
+
+/**
+ * Response of CreateInboundEndpoint.
+ *
+ * @generated from message latchkey.v1.CreateInboundEndpointResponse
+ */
+export type CreateInboundEndpointResponse = Message<"latchkey.v1.CreateInboundEndpointResponse"> & {
+  /**
+   * The new endpoint.
+   *
+   * @generated from field: latchkey.v1.InboundEndpoint endpoint = 1;
+   */
+  endpoint?: InboundEndpoint | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.CreateInboundEndpointResponse.
+ * Use `create(CreateInboundEndpointResponseSchema)` to create a new message.
+ */
+export const CreateInboundEndpointResponseSchema: GenMessage<CreateInboundEndpointResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 13);
+
+/**
+ * Request of GetInboundEndpoint.
+ *
+ * @generated from message latchkey.v1.GetInboundEndpointRequest
+ */
+export type GetInboundEndpointRequest = Message<"latchkey.v1.GetInboundEndpointRequest"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.GetInboundEndpointRequest.
+ * Use `create(GetInboundEndpointRequestSchema)` to create a new message.
+ */
+export const GetInboundEndpointRequestSchema: GenMessage<GetInboundEndpointRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 14);
+
+/**
+ * Response of GetInboundEndpoint.
+ *
+ * @generated from message latchkey.v1.GetInboundEndpointResponse
+ */
+export type GetInboundEndpointResponse = Message<"latchkey.v1.GetInboundEndpointResponse"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: latchkey.v1.InboundEndpoint endpoint = 1;
+   */
+  endpoint?: InboundEndpoint | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.GetInboundEndpointResponse.
+ * Use `create(GetInboundEndpointResponseSchema)` to create a new message.
+ */
+export const GetInboundEndpointResponseSchema: GenMessage<GetInboundEndpointResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 15);
+
+/**
+ * Request of ListInboundEndpoints. Filters narrow together.
+ *
+ * @generated from message latchkey.v1.ListInboundEndpointsRequest
+ */
+export type ListInboundEndpointsRequest = Message<"latchkey.v1.ListInboundEndpointsRequest"> & {
+  /**
+   * How many at most; 0: 20, above 100: 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before; the other fields must be as they were.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * How many to pass over from the start, for clients that count pages; at most 10000. Not with page_token.
+   *
+   * @generated from field: int32 skip = 3;
+   */
+  skip: number;
+
+  /**
+   * Order; default newest first.
+   *
+   * @generated from field: latchkey.v1.InboundEndpointOrder order = 4;
+   */
+  order: InboundEndpointOrder;
+
+  /**
+   * Count all that match, too.
+   *
+   * @generated from field: bool with_total_size = 5;
+   */
+  withTotalSize: boolean;
+
+  /**
+   * Only of this project; empty string: only those without.
+   *
+   * @generated from field: optional string project_id = 6;
+   */
+  projectId?: string | undefined;
+
+  /**
+   * Only of this connection.
+   *
+   * @generated from field: string connection_id = 7;
+   */
+  connectionId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.ListInboundEndpointsRequest.
+ * Use `create(ListInboundEndpointsRequestSchema)` to create a new message.
+ */
+export const ListInboundEndpointsRequestSchema: GenMessage<ListInboundEndpointsRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 16);
+
+/**
+ * Response of ListInboundEndpoints.
+ *
+ * @generated from message latchkey.v1.ListInboundEndpointsResponse
+ */
+export type ListInboundEndpointsResponse = Message<"latchkey.v1.ListInboundEndpointsResponse"> & {
+  /**
+   * The page.
+   *
+   * @generated from field: repeated latchkey.v1.InboundEndpoint endpoints = 1;
+   */
+  endpoints: InboundEndpoint[];
+
+  /**
+   * For the next page; empty: this was the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * How many match in all, where with_total_size asked for it.
+   *
+   * @generated from field: optional int32 total_size = 3;
+   */
+  totalSize?: number | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ListInboundEndpointsResponse.
+ * Use `create(ListInboundEndpointsResponseSchema)` to create a new message.
+ */
+export const ListInboundEndpointsResponseSchema: GenMessage<ListInboundEndpointsResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 17);
+
+/**
+ * Request of UpdateInboundEndpoint. Fields that are absent stay as they are.
+ *
+ * @generated from message latchkey.v1.UpdateInboundEndpointRequest
+ */
+export type UpdateInboundEndpointRequest = Message<"latchkey.v1.UpdateInboundEndpointRequest"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+
+  /**
+   * The etag that was read; empty: change it whatever it is now.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * Unique in its project, 1 to 255 characters.
+   *
+   * @generated from field: optional string name = 3;
+   */
+  name?: string | undefined;
+
+  /**
+   * Whether it takes messages.
+   *
+   * @generated from field: optional bool enabled = 4;
+   */
+  enabled?: boolean | undefined;
+
+  /**
+   * How messages are verified. Takes signing_secrets in the same call, except for INBOUND_SCHEME_NONE.
+   *
+   * @generated from field: latchkey.v1.InboundVerification verification = 5;
+   */
+  verification?: InboundVerification | undefined;
+
+  /**
+   * In place of the secrets that are stored.
+   *
+   * @generated from field: latchkey.v1.SigningSecretList signing_secrets = 6;
+   */
+  signingSecrets?: SigningSecretList | undefined;
+
+  /**
+   * Largest body in bytes, at most 10485760.
+   *
+   * @generated from field: optional int32 max_body_bytes = 7;
+   */
+  maxBodyBytes?: number | undefined;
+
+  /**
+   * How many verified messages a minute each process takes.
+   *
+   * @generated from field: optional int32 max_per_minute = 8;
+   */
+  maxPerMinute?: number | undefined;
+
+  /**
+   * For how many days messages that come from now on are kept.
+   *
+   * @generated from field: optional int32 retention_days = 9;
+   */
+  retentionDays?: number | undefined;
+
+  /**
+   * Headers to keep beside those that always are.
+   *
+   * @generated from field: latchkey.v1.HeaderNameList keep_headers = 10;
+   */
+  keepHeaders?: HeaderNameList | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.UpdateInboundEndpointRequest.
+ * Use `create(UpdateInboundEndpointRequestSchema)` to create a new message.
+ */
+export const UpdateInboundEndpointRequestSchema: GenMessage<UpdateInboundEndpointRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 18);
+
+/**
+ * Response of UpdateInboundEndpoint.
+ *
+ * @generated from message latchkey.v1.UpdateInboundEndpointResponse
+ */
+export type UpdateInboundEndpointResponse = Message<"latchkey.v1.UpdateInboundEndpointResponse"> & {
+  /**
+   * The endpoint after the change.
+   *
+   * @generated from field: latchkey.v1.InboundEndpoint endpoint = 1;
+   */
+  endpoint?: InboundEndpoint | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.UpdateInboundEndpointResponse.
+ * Use `create(UpdateInboundEndpointResponseSchema)` to create a new message.
+ */
+export const UpdateInboundEndpointResponseSchema: GenMessage<UpdateInboundEndpointResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 19);
+
+/**
+ * Request of DeleteInboundEndpoint.
+ *
+ * @generated from message latchkey.v1.DeleteInboundEndpointRequest
+ */
+export type DeleteInboundEndpointRequest = Message<"latchkey.v1.DeleteInboundEndpointRequest"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+
+  /**
+   * The etag that was read; empty: delete it whatever it is now.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteInboundEndpointRequest.
+ * Use `create(DeleteInboundEndpointRequestSchema)` to create a new message.
+ */
+export const DeleteInboundEndpointRequestSchema: GenMessage<DeleteInboundEndpointRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 20);
+
+/**
+ * Response of DeleteInboundEndpoint.
+ *
+ * @generated from message latchkey.v1.DeleteInboundEndpointResponse
+ */
+export type DeleteInboundEndpointResponse = Message<"latchkey.v1.DeleteInboundEndpointResponse"> & {
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteInboundEndpointResponse.
+ * Use `create(DeleteInboundEndpointResponseSchema)` to create a new message.
+ */
+export const DeleteInboundEndpointResponseSchema: GenMessage<DeleteInboundEndpointResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 21);
+
+/**
+ * Request of ListInboundMessages. Filters narrow together.
+ *
+ * @generated from message latchkey.v1.ListInboundMessagesRequest
+ */
+export type ListInboundMessagesRequest = Message<"latchkey.v1.ListInboundMessagesRequest"> & {
+  /**
+   * How many at most; 0: 20, above 100: 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before; the other fields must be as they were.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * How many to pass over from the start, for clients that count pages; at most 10000. Not with page_token.
+   *
+   * @generated from field: int32 skip = 3;
+   */
+  skip: number;
+
+  /**
+   * Order; default newest first.
+   *
+   * @generated from field: latchkey.v1.InboundMessageOrder order = 4;
+   */
+  order: InboundMessageOrder;
+
+  /**
+   * Count all that match, too.
+   *
+   * @generated from field: bool with_total_size = 5;
+   */
+  withTotalSize: boolean;
+
+  /**
+   * Only of this endpoint.
+   *
+   * @generated from field: string endpoint_id = 6;
+   */
+  endpointId: string;
+
+  /**
+   * Only received at this time or later, to the millisecond.
+   *
+   * @generated from field: google.protobuf.Timestamp received_from = 7;
+   */
+  receivedFrom?: Timestamp | undefined;
+
+  /**
+   * Only received earlier than this, to the millisecond.
+   *
+   * @generated from field: google.protobuf.Timestamp received_before = 8;
+   */
+  receivedBefore?: Timestamp | undefined;
+
+  /**
+   * Only those that were replayed, or only those that were not.
+   *
+   * @generated from field: optional bool replayed = 9;
+   */
+  replayed?: boolean | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ListInboundMessagesRequest.
+ * Use `create(ListInboundMessagesRequestSchema)` to create a new message.
+ */
+export const ListInboundMessagesRequestSchema: GenMessage<ListInboundMessagesRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 22);
+
+/**
+ * Response of ListInboundMessages.
+ *
+ * @generated from message latchkey.v1.ListInboundMessagesResponse
+ */
+export type ListInboundMessagesResponse = Message<"latchkey.v1.ListInboundMessagesResponse"> & {
+  /**
+   * The page.
+   *
+   * @generated from field: repeated latchkey.v1.InboundMessage messages = 1;
+   */
+  messages: InboundMessage[];
+
+  /**
+   * For the next page; empty: this was the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * How many match in all, where with_total_size asked for it.
+   *
+   * @generated from field: optional int32 total_size = 3;
+   */
+  totalSize?: number | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ListInboundMessagesResponse.
+ * Use `create(ListInboundMessagesResponseSchema)` to create a new message.
+ */
+export const ListInboundMessagesResponseSchema: GenMessage<ListInboundMessagesResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 23);
+
+/**
+ * Request of GetInboundMessage.
+ *
+ * @generated from message latchkey.v1.GetInboundMessageRequest
+ */
+export type GetInboundMessageRequest = Message<"latchkey.v1.GetInboundMessageRequest"> & {
+  /**
+   * The message.
+   *
+   * @generated from field: string message_id = 1;
+   */
+  messageId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.GetInboundMessageRequest.
+ * Use `create(GetInboundMessageRequestSchema)` to create a new message.
+ */
+export const GetInboundMessageRequestSchema: GenMessage<GetInboundMessageRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 24);
+
+/**
+ * Response of GetInboundMessage.
+ *
+ * @generated from message latchkey.v1.GetInboundMessageResponse
+ */
+export type GetInboundMessageResponse = Message<"latchkey.v1.GetInboundMessageResponse"> & {
+  /**
+   * The message.
+   *
+   * @generated from field: latchkey.v1.InboundMessage message = 1;
+   */
+  message?: InboundMessage | undefined;
+
+  /**
+   * The headers that were kept, their names in lower case.
+   *
+   * @generated from field: map<string, string> headers = 2;
+   */
+  headers: { [key: string]: string };
+
+  /**
+   * The body, byte for byte as it was sent.
+   *
+   * @generated from field: bytes body = 3;
+   */
+  body: Uint8Array;
+};
+
+/**
+ * Describes the message latchkey.v1.GetInboundMessageResponse.
+ * Use `create(GetInboundMessageResponseSchema)` to create a new message.
+ */
+export const GetInboundMessageResponseSchema: GenMessage<GetInboundMessageResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 25);
+
+/**
+ * Request of ReplayInboundMessage: the messages by id, or those of one endpoint.
+ *
+ * @generated from message latchkey.v1.ReplayInboundMessageRequest
+ */
+export type ReplayInboundMessageRequest = Message<"latchkey.v1.ReplayInboundMessageRequest"> & {
+  /**
+   * The messages, at most 1000.
+   *
+   * @generated from field: repeated string message_ids = 1;
+   */
+  messageIds: string[];
+
+  /**
+   * In place of message_ids: messages of this endpoint, oldest first, at most 1000 at a time.
+   *
+   * @generated from field: string endpoint_id = 2;
+   */
+  endpointId: string;
+
+  /**
+   * With endpoint_id: received at this time or later, to the millisecond.
+   *
+   * @generated from field: google.protobuf.Timestamp received_from = 3;
+   */
+  receivedFrom?: Timestamp | undefined;
+
+  /**
+   * With endpoint_id: received earlier than this, to the millisecond.
+   *
+   * @generated from field: google.protobuf.Timestamp received_before = 4;
+   */
+  receivedBefore?: Timestamp | undefined;
+
+  /**
+   * With endpoint_id: those that were replayed, or those that were not.
+   *
+   * @generated from field: optional bool replayed = 5;
+   */
+  replayed?: boolean | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ReplayInboundMessageRequest.
+ * Use `create(ReplayInboundMessageRequestSchema)` to create a new message.
+ */
+export const ReplayInboundMessageRequestSchema: GenMessage<ReplayInboundMessageRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 26);
+
+/**
+ * Response of ReplayInboundMessage.
+ *
+ * @generated from message latchkey.v1.ReplayInboundMessageResponse
+ */
+export type ReplayInboundMessageResponse = Message<"latchkey.v1.ReplayInboundMessageResponse"> & {
+  /**
+   * The messages that were told anew, oldest first.
+   *
+   * @generated from field: repeated latchkey.v1.InboundMessage messages = 1;
+   */
+  messages: InboundMessage[];
+
+  /**
+   * The range holds more than was replayed. Call again with received_from after the last, or with `replayed` false.
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.ReplayInboundMessageResponse.
+ * Use `create(ReplayInboundMessageResponseSchema)` to create a new message.
+ */
+export const ReplayInboundMessageResponseSchema: GenMessage<ReplayInboundMessageResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 27);
+
+/**
  * Whether SendWebhook waits.
  *
  * @generated from enum latchkey.v1.WebhookMode
@@ -557,7 +1253,97 @@ export const DeliveryOrderSchema: GenEnum<DeliveryOrder> = /*@__PURE__*/
   enumDesc(file_latchkey_v1_webhook_service, 2);
 
 /**
- * Webhooks that are sent. A delivery that the caller may not see does not exist for them: DELIVERY_NOT_FOUND.
+ * Order of ListInboundEndpoints.
+ *
+ * @generated from enum latchkey.v1.InboundEndpointOrder
+ */
+export const InboundEndpointOrder = {
+  /**
+   * As INBOUND_ENDPOINT_ORDER_CREATE_TIME_DESC.
+   *
+   * @generated from enum value: INBOUND_ENDPOINT_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Newest first.
+   *
+   * @generated from enum value: INBOUND_ENDPOINT_ORDER_CREATE_TIME_DESC = 1;
+   */
+  CREATE_TIME_DESC: 1,
+
+  /**
+   * Oldest first.
+   *
+   * @generated from enum value: INBOUND_ENDPOINT_ORDER_CREATE_TIME_ASC = 2;
+   */
+  CREATE_TIME_ASC: 2,
+
+  /**
+   * By name, in byte order.
+   *
+   * @generated from enum value: INBOUND_ENDPOINT_ORDER_NAME_ASC = 3;
+   */
+  NAME_ASC: 3,
+} as const;
+
+/**
+ * Order of ListInboundEndpoints.
+ *
+ * @generated from enum latchkey.v1.InboundEndpointOrder
+ */
+export type InboundEndpointOrder = (typeof InboundEndpointOrder)[keyof typeof InboundEndpointOrder] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.InboundEndpointOrder.
+ */
+export const InboundEndpointOrderSchema: GenEnum<InboundEndpointOrder> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_webhook_service, 3);
+
+/**
+ * Order of ListInboundMessages.
+ *
+ * @generated from enum latchkey.v1.InboundMessageOrder
+ */
+export const InboundMessageOrder = {
+  /**
+   * As INBOUND_MESSAGE_ORDER_RECEIVE_TIME_DESC.
+   *
+   * @generated from enum value: INBOUND_MESSAGE_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Newest first.
+   *
+   * @generated from enum value: INBOUND_MESSAGE_ORDER_RECEIVE_TIME_DESC = 1;
+   */
+  RECEIVE_TIME_DESC: 1,
+
+  /**
+   * Oldest first.
+   *
+   * @generated from enum value: INBOUND_MESSAGE_ORDER_RECEIVE_TIME_ASC = 2;
+   */
+  RECEIVE_TIME_ASC: 2,
+} as const;
+
+/**
+ * Order of ListInboundMessages.
+ *
+ * @generated from enum latchkey.v1.InboundMessageOrder
+ */
+export type InboundMessageOrder = (typeof InboundMessageOrder)[keyof typeof InboundMessageOrder] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.InboundMessageOrder.
+ */
+export const InboundMessageOrderSchema: GenEnum<InboundMessageOrder> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_webhook_service, 4);
+
+/**
+ * Webhooks that are sent, and endpoints for those that others send. What the caller may not see does not exist for them: DELIVERY_NOT_FOUND, INBOUND_ENDPOINT_NOT_FOUND.
+ * What belongs to a connection which a user owns is seen by the owner, administrators and keys that act for the owner.
  *
  * @generated from service latchkey.v1.WebhookService
  */
@@ -619,6 +1405,95 @@ export const WebhookService: GenService<{
     methodKind: "unary";
     input: typeof RetryDeliveriesRequestSchema;
     output: typeof RetryDeliveriesResponseSchema;
+  },
+  /**
+   * Makes an endpoint. Its URL takes messages by POST: one that is verified is stored before it is answered with 202, and a repeat of it with 200; what is not
+   * verified is answered with 401 and not kept. Each message that is stored is told by the event `inbound_message.received`, without its body.
+   * Fails with INBOUND_ENDPOINT_NAME_TAKEN, CONNECTION_NOT_FOUND, REQUEST_ID_REUSED.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.CreateInboundEndpoint
+   */
+  createInboundEndpoint: {
+    methodKind: "unary";
+    input: typeof CreateInboundEndpointRequestSchema;
+    output: typeof CreateInboundEndpointResponseSchema;
+  },
+  /**
+   * Answers one endpoint.
+   * Fails with INBOUND_ENDPOINT_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.GetInboundEndpoint
+   */
+  getInboundEndpoint: {
+    methodKind: "unary";
+    input: typeof GetInboundEndpointRequestSchema;
+    output: typeof GetInboundEndpointResponseSchema;
+  },
+  /**
+   * Lists the endpoints that the caller may see.
+   * Fails with PAGE_TOKEN_INVALID.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.ListInboundEndpoints
+   */
+  listInboundEndpoints: {
+    methodKind: "unary";
+    input: typeof ListInboundEndpointsRequestSchema;
+    output: typeof ListInboundEndpointsResponseSchema;
+  },
+  /**
+   * Changes the fields that are set. Every replica obeys at once.
+   * Fails with INBOUND_ENDPOINT_NOT_FOUND, INBOUND_ENDPOINT_NAME_TAKEN, ETAG_MISMATCH.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.UpdateInboundEndpoint
+   */
+  updateInboundEndpoint: {
+    methodKind: "unary";
+    input: typeof UpdateInboundEndpointRequestSchema;
+    output: typeof UpdateInboundEndpointResponseSchema;
+  },
+  /**
+   * Deletes an endpoint; a job deletes its messages.
+   * Fails with INBOUND_ENDPOINT_NOT_FOUND, ETAG_MISMATCH.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.DeleteInboundEndpoint
+   */
+  deleteInboundEndpoint: {
+    methodKind: "unary";
+    input: typeof DeleteInboundEndpointRequestSchema;
+    output: typeof DeleteInboundEndpointResponseSchema;
+  },
+  /**
+   * Lists messages of endpoints that the caller may see, without headers and bodies.
+   * Fails with PAGE_TOKEN_INVALID.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.ListInboundMessages
+   */
+  listInboundMessages: {
+    methodKind: "unary";
+    input: typeof ListInboundMessagesRequestSchema;
+    output: typeof ListInboundMessagesResponseSchema;
+  },
+  /**
+   * Answers one message as it was sent. Bodies of more than 4 MiB take a client that reads more than most do by default.
+   * Fails with INBOUND_MESSAGE_NOT_FOUND, AUDIT_UNAVAILABLE.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.GetInboundMessage
+   */
+  getInboundMessage: {
+    methodKind: "unary";
+    input: typeof GetInboundMessageRequestSchema;
+    output: typeof GetInboundMessageResponseSchema;
+  },
+  /**
+   * Tells messages anew, by the event that told them first, with the same message id and a higher `replay`. All that are named, or nothing.
+   * Fails with INBOUND_MESSAGE_NOT_FOUND, INBOUND_ENDPOINT_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.ReplayInboundMessage
+   */
+  replayInboundMessage: {
+    methodKind: "unary";
+    input: typeof ReplayInboundMessageRequestSchema;
+    output: typeof ReplayInboundMessageResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_latchkey_v1_webhook_service, 0);

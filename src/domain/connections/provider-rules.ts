@@ -67,14 +67,14 @@ export async function requestDefaults(
   em: Em,
   { app, principal }: Call,
   provider: string,
-  { kind, fields }: CredentialInput,
+  credential: Pick<CredentialInput, 'kind' | 'fields'> | null,
 ): Promise<{ baseUrl: string; headers: Record<string, string> }> {
-  if (kind === 'aws') return { baseUrl: bucketUrl(fields), headers: {} };
+  if (credential?.kind === 'aws') return { baseUrl: bucketUrl(credential.fields), headers: {} };
   const known = provider ? await lookUpProvider(app, em, principal.tenantId, provider) : null;
   if (!known) return { baseUrl: '', headers: {} };
   const { apiBaseUrl = '', apiHeaders, keys = [] } = known.definition;
   const baseUrl = namesIn(apiBaseUrl).length === 0 ? apiBaseUrl : '';
-  return { baseUrl, headers: { ...apiHeaders, ...keys.find((key) => key.kind === kind)?.headers } };
+  return { baseUrl, headers: { ...apiHeaders, ...keys.find((key) => key.kind === credential?.kind)?.headers } };
 }
 
 /** A bucket's own host, or its path where its name has dots, for which there are no certificates. */

@@ -135,14 +135,14 @@ async function resealBatch(
   column: SealedColumn,
   after: string,
 ): Promise<Batch> {
-  const { table, column: name, id, generation, place } = column;
+  const { table, column: name, id, generation, place, atOnce = VALUES_LOCKED } = column;
   const seal = await keyring.sealer(tenantId);
   return inTenant(orm, tenantId, async (em) => {
     const rows = await em.execute<ValueRow[]>(
       `select ${id} as id, ${generation} as generation, ${name} as value from latchkey.${table}
        where tenant_id = ? and ${id} > ? and 'dk_' || encode(substring(${name} from 2 for 16), 'hex') <>
          (select id from latchkey.data_key where tenant_id = ? and active)
-       order by ${id} limit ${VALUES_LOCKED} for update`,
+       order by ${id} limit ${atOnce} for update`,
       [tenantId, after, tenantId],
     );
     const broken: string[] = [];
@@ -164,7 +164,7 @@ async function resealBatch(
     return {
       values: rows.length - broken.length,
       broken,
-      last: rows.length === VALUES_LOCKED ? rows.at(-1)!.id : null,
+      last: rows.length === atOnce ? rows.at(-1)!.id : null,
     };
   });
 }

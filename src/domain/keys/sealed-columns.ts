@@ -3,6 +3,8 @@ import { authorizationPlace } from '../../model/authorization.ts';
 import { previousWebhookSecretPlace, webhookSecretPlace } from '../../model/connection.ts';
 import { credentialPlace } from '../../model/credential.ts';
 import { deliveryPlace } from '../../model/delivery.ts';
+import { signingSecretsPlace } from '../../model/inbound-endpoint.ts';
+import { inboundContentPlace } from '../../model/inbound-message.ts';
 import { integrationSecretPlace } from '../../model/integration-secret.ts';
 import { providerAccountPlace } from '../../model/provider-account.ts';
 import { revocationPlace } from '../../model/revocation.ts';
@@ -18,6 +20,8 @@ export type SealedColumn = {
   /** SQL of the generation that the value was sealed for. */
   generation: string;
   place: (tenantId: string, id: string, generation: number) => Place;
+  /** How many are held in memory at once, where they are large. */
+  atOnce?: number;
 };
 
 /** Every column that holds sealed values. */
@@ -35,4 +39,12 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
   { table: 'provider_account', column: 'sealed', id: 'id', generation: 'generation', place: providerAccountPlace },
   { table: 'revocation', column: 'sealed', id: 'id', generation: '0', place: revocationPlace },
   { table: 'delivery', column: 'sealed', id: 'id', generation: '0', place: deliveryPlace },
+  {
+    ...{ table: 'inbound_endpoint', column: 'signing_secrets', id: 'id', generation: 'secret_generation' },
+    place: signingSecretsPlace,
+  },
+  {
+    ...{ table: 'inbound_message', column: 'content', id: 'id', generation: '0', place: inboundContentPlace },
+    atOnce: 10,
+  },
 ];

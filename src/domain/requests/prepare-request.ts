@@ -17,7 +17,9 @@ export function prepareRequest(
 ): PreparedRequest {
   const { connectionId, kind, fields, secrets, requests } = credential;
   const parameters = httpParameters(kind, fields, secrets);
-  if (kind !== 'aws' && parameters.headers.length + parameters.query.length === 0) throw notHttp(connectionId, 'kind');
+  const bare = kind === 'custom' && Object.keys(secrets).length === 0;
+  if (kind !== 'aws' && !bare && parameters.headers.length + parameters.query.length === 0)
+    throw notHttp(connectionId, 'kind');
   if (!requests.baseUrl && !/^https?:/i.test(path)) throw notHttp(connectionId, 'base_url');
   const url = targetUrl(requests, { path, query });
   addCredentialQuery(url, parameters);

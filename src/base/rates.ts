@@ -1,0 +1,27 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from './clock.ts';
+
+const KEYS = 50_000;
+
+type Bucket = { left: number; at: number };
+
+/** So many a minute, by key: token buckets that hold a minute's worth. Those that were not used for long are forgotten, and full again. */
+export class Rates {
+  readonly #buckets = new LRUCache<string, Bucket>({ max: KEYS });
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Takes one, and answers 0; or in how many ms there will be one. */
+  take(key: string, perMinute: number): number {
+    const now = this.#clock.monotonic();
+    const perMs = perMinute / 60_000;
+    const known = this.#buckets.get(key);
+    const left = known ? Math.min(perMinute, known.left + (now - known.at) * perMs) : perMinute;
+    if (left < 1) return Math.ceil((1 - left) / perMs);
+    this.#buckets.set(key, { left: left - 1, at: now });
+    return 0;
+  }
+}
