@@ -15,6 +15,7 @@ import { ADMIN_KEY, type Clients, clientsOf, transportTo } from '../harness/serv
 import { grpcCaller, httpCaller, load, type Measured } from './load.ts';
 import { BenchProcess } from './process.ts';
 import { refreshBench } from './refresh.ts';
+import { refreshDelaysBench } from './refresh-delays.ts';
 import { seedConnections } from './seed.ts';
 
 const CACHED = 100_000;
@@ -59,6 +60,7 @@ async function main(): Promise<void> {
       cache: cacheBench,
       list: listBench,
       refresh: refreshBench,
+      delays: refreshDelaysBench,
     };
     const chosen = process.argv.slice(2);
     for (const [name, bench] of Object.entries(benches))
