@@ -18,6 +18,7 @@ import { UserService } from './clients/user-service.ts';
 import type { Config } from './config.ts';
 import { Keyring } from './crypto/keyring.ts';
 import { MasterKeys } from './crypto/master-keys.ts';
+import { credentialRows } from './db/credential-rows.ts';
 import { dataKeyStore } from './db/data-keys.ts';
 import { openInstallation } from './db/installation.ts';
 import { type Changed, ChangeListener } from './db/listen.ts';
@@ -198,6 +199,7 @@ async function openApp(
   const parts: Omit<App, 'deliveries'> = {
     ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit, usage },
     catalog: catalogOf(config),
+    credentialRows: credentialRows(pool),
     keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
     pageTokens: new PageTokens(installation.secret),
     requestHashKey: createHmac('sha256', installation.secret).update('request hash').digest(),

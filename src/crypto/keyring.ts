@@ -39,6 +39,7 @@ export class Keyring {
   readonly #sealsPerKey: number;
   readonly #keys = new LRUCache<string, KeyObject>({ max: KEYS_CACHED });
   readonly #active = new LRUCache<string, ActiveKey>({ max: KEYS_CACHED });
+  readonly #reserving = new Map<string, Promise<ActiveKey>>();
 
   /** @param sealsPerKey after so many values a tenant gets a new data key; far below 2^32, where random nonces begin to repeat */
   constructor(masterKeys: MasterKeys, store: DataKeyStore, installationId: string, sealsPerKey: number) {
@@ -56,6 +57,11 @@ export class Keyring {
       active.sealsLeft -= 1;
       return sealBytes(active, this.#bytesOf(place), plaintext);
     };
+  }
+
+  /** Sees to it that `sealer` need not ask the database for at least half of ACTIVE_KEY_MS. */
+  async prepare(tenantId: string): Promise<void> {
+    await this.#activeKey(tenantId, ACTIVE_KEY_MS / 2);
   }
 
   /** Throws IntegrityError where the value was altered or does not belong to this place. */
@@ -90,18 +96,28 @@ export class Keyring {
     return { id: key.id, wrapped, masterKeyName };
   }
 
-  async #activeKey(tenantId: string): Promise<ActiveKey> {
+  async #activeKey(tenantId: string, minLeftMs = 0): Promise<ActiveKey> {
     const known = this.#active.get(tenantId);
-    if (known && known.sealsLeft > 0 && performance.now() < known.until) return known;
+    if (known && known.sealsLeft > 0 && performance.now() + minLeftMs < known.until) return known;
+    // Once for all who ask meanwhile: each would wait for the others' hold of the row.
+    const underWay = this.#reserving.get(tenantId);
+    if (underWay) return underWay;
+    const reserving = this.#reserve(tenantId).finally(() => this.#reserving.delete(tenantId));
+    this.#reserving.set(tenantId, reserving);
+    return reserving;
+  }
+
+  async #reserve(tenantId: string): Promise<ActiveKey> {
     const seals = Math.min(SEALS_RESERVED, this.#sealsPerKey);
     for (let attempt = 0; attempt < 3; attempt++) {
+      const askedAt = performance.now();
       const stored = await this.#store.reserve(tenantId, seals, this.#sealsPerKey);
       if (!stored) {
         await this.#addDataKey(tenantId, this.#sealsPerKey - seals + 1);
         continue;
       }
       const key = this.#unwrap(tenantId, stored);
-      const active = { id: keyIdBytes(stored.id), key, sealsLeft: seals, until: performance.now() + ACTIVE_KEY_MS };
+      const active = { id: keyIdBytes(stored.id), key, sealsLeft: seals, until: askedAt + ACTIVE_KEY_MS };
       this.#active.set(tenantId, active);
       return active;
     }

@@ -5,11 +5,11 @@ import type { Pool } from 'pg';
  * (the functions themselves are in the migrations).
  */
 const STATEMENTS = {
-  readCredential: 'select * from latchkey.read_credential($1, $2)',
+  readCredentials: 'select * from latchkey.read_credentials($1, $2)',
   readDataKey: 'select * from latchkey.read_data_key($1, $2)',
   reserveDataKey: 'select * from latchkey.reserve_data_key($1, $2, $3)',
   addDataKey: 'select latchkey.add_data_key($1, $2, $3, $4, $5)',
-  appendAudit: 'select latchkey.append_audit(key, value) from json_each($1)',
+  appendAudit: 'select latchkey.append_audit(key, value) from jsonb_each($1)',
   markUsed: 'select latchkey.mark_used($1, $2, $3)',
   claimRefresh: 'select * from latchkey.claim_refresh($1, $2, $3, $4, $5, $6, $7, $8)',
   releaseRefresh: 'select latchkey.release_refresh($1, $2, $3, $4)',

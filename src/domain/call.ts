@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import type { ReplicaCache } from '../base/cache.ts';
 import type { Clock } from '../base/clock.ts';
+import type { Gatherer } from '../base/gatherer.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { Pauses } from '../base/pauses.ts';
@@ -12,6 +13,7 @@ import type { IdentityProvider } from '../clients/identity-provider.ts';
 import type { UserService } from '../clients/user-service.ts';
 import type { Config } from '../config.ts';
 import type { Keyring } from '../crypto/keyring.ts';
+import type { CredentialRow } from '../db/credential-rows.ts';
 import type { Changed } from '../db/listen.ts';
 import type { Orm } from '../db/orm.ts';
 import type { PageTokens } from '../db/paging.ts';
@@ -34,6 +36,8 @@ export type App = {
   orm: Orm;
   /** The pool beneath `orm`, for the hot path. */
   pool: Pool;
+  /** What is stored of credentials, by tenant and connection. */
+  credentialRows: Gatherer<CredentialRow>;
   keyring: Keyring;
   pageTokens: PageTokens;
   /** Hides what requests said in the hashes that are kept of them. */

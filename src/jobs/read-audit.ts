@@ -14,6 +14,10 @@ const BUFFERED_ENTRIES = 100_000;
 /** How exactly `last_used_at` is kept. */
 const USED_MS = 60_000;
 const USED_CONNECTIONS = 1_000_000;
+const COLUMNS = [
+  ...(['id', 'actorKind', 'actorId', 'onBehalfOf', 'action', 'resourceType', 'resourceId'] as const),
+  ...(['requestId', 'address', 'time'] as const),
+];
 
 /**
  * Writes audit entries about reads.
@@ -99,8 +103,9 @@ export class ReadAuditWriter implements ReadAudit {
 
   /** One statement for all tenants. A batch whose outcome is unknown is written again, and is there once. */
   async #write(entries: readonly ReadEntry[]): Promise<void> {
-    const byTenant = Map.groupBy(entries, (entry) => entry.tenantId);
-    await hot(this.#pool, 'appendAudit', [JSON.stringify(Object.fromEntries(byTenant))]);
+    const byTenant = [...Map.groupBy(entries, (entry) => entry.tenantId)];
+    const columns = Object.fromEntries(byTenant.map(([tenantId, own]) => [tenantId, columnsOf(own)]));
+    await hot(this.#pool, 'appendAudit', [JSON.stringify(columns)]);
   }
 
   async #writeUsed(): Promise<void> {
@@ -114,6 +119,10 @@ export class ReadAuditWriter implements ReadAudit {
       });
     }
   }
+}
+
+function columnsOf(entries: readonly ReadEntry[]) {
+  return Object.fromEntries(COLUMNS.map((column) => [column, entries.map((entry) => entry[column])]));
 }
 
 function auditUnavailable(cause?: unknown): LatchkeyError {

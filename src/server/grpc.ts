@@ -37,6 +37,8 @@ export function createGrpcServer(
     'grpc.max_concurrent_streams': config.maxInFlight,
     'grpc.keepalive_time_ms': 60_000,
     'grpc.keepalive_timeout_ms': 20_000,
+    // Its counts are served to nobody.
+    'grpc.enable_channelz': 0,
   });
   const byService = Map.groupBy(methods, (method) => method.desc.parent);
   for (const [service, own] of byService) {

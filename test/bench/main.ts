@@ -15,6 +15,7 @@ import { ADMIN_KEY, type Clients, clientsOf, transportTo } from '../harness/serv
 import { grpcCaller, httpCaller, load, type Measured } from './load.ts';
 import { BenchProcess } from './process.ts';
 import { refreshBench } from './refresh.ts';
+import { refreshDelaysBench } from './refresh-delays.ts';
 import { requestsBench } from './requests.ts';
 import { seedConnections } from './seed.ts';
 import { webhooksBench } from './webhooks.ts';
@@ -22,6 +23,8 @@ import { webhooksBench } from './webhooks.ts';
 const CACHED = 100_000;
 const MANY_ROWS = 1_000_000;
 const FEW_ROWS = 1_000;
+/** That the calls of the cold server are for in turn, since those for one connection would share their readings. */
+const COLD_CONNECTIONS = 1_000;
 const ROUNDS = 11;
 const ROUND_MS = 1_000;
 const PATH = '/latchkey.v1.ConnectionService';
@@ -61,6 +64,7 @@ async function main(): Promise<void> {
       refresh: refreshBench,
       requests: requestsBench,
       webhooks: webhooksBench,
+      delays: refreshDelaysBench,
     };
     const chosen = process.argv.slice(2);
     for (const [name, bench] of Object.entries(benches))
@@ -80,12 +84,15 @@ async function credentialsBench(env: Env): Promise<void> {
   const warm = await BenchProcess.ready('src/main.ts', env);
   const cold = await BenchProcess.ready('src/main.ts', { ...env, CREDENTIAL_CACHE_ENTRIES: '0' });
   const request = await ownRequest(warm);
+  const coldRequests = (await seed(env, 'default', COLD_CONNECTIONS)).map(requestFor);
+  let next = 0;
+  const coldRequest = () => coldRequests[next++ % COLD_CONNECTIONS]!;
   const headers = { authorization: `Bearer ${ADMIN_KEY}` };
   const path = `${PATH}/GetCredentials`;
   const contenders: Contender[] = [
     { name: 'empty handler on grpc-js', ...grpcCaller(empty.grpcPort, path, () => request, headers) },
     { name: 'gRPC, warm', ...grpcCaller(warm.grpcPort, path, () => request, headers) },
-    { name: 'gRPC, cold (credential cache off)', ...grpcCaller(cold.grpcPort, path, () => request, headers) },
+    { name: 'gRPC, cold (credential cache off)', ...grpcCaller(cold.grpcPort, path, coldRequest, headers) },
     {
       name: 'Connect, warm',
       ...httpCaller(warm.httpPort, path, () => request, { ...headers, 'content-type': 'application/proto' }),
@@ -111,13 +118,7 @@ async function cacheBench(env: Env): Promise<void> {
   const idle = server.rssMb();
   const ids = await seed(env, 'default', CACHED);
   let next = 0;
-  const request = () =>
-    Buffer.from(
-      toBinary(
-        GetCredentialsRequestSchema,
-        create(GetCredentialsRequestSchema, { connectionId: ids[next++ % ids.length]! }),
-      ),
-    );
+  const request = () => requestFor(ids[next++ % ids.length]!);
   const caller = grpcCaller(server.grpcPort, `${PATH}/GetCredentials`, request, {
     authorization: `Bearer ${ADMIN_KEY}`,
   });
@@ -180,9 +181,11 @@ async function ownRequest(server: BenchProcess): Promise<Buffer> {
     name: 'bench',
     credential: bearer('sk_live_0123456789'),
   });
-  return Buffer.from(
-    toBinary(GetCredentialsRequestSchema, create(GetCredentialsRequestSchema, { connectionId: connection!.id })),
-  );
+  return requestFor(connection!.id);
+}
+
+function requestFor(connectionId: string): Buffer {
+  return Buffer.from(toBinary(GetCredentialsRequestSchema, create(GetCredentialsRequestSchema, { connectionId })));
 }
 
 async function warmed(call: () => Promise<void>, inFlight = 64): Promise<Measured> {

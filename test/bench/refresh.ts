@@ -1,20 +1,14 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { create, toBinary } from '@bufbuild/protobuf';
 import { Client } from 'pg';
-import { GetCredentialsRequestSchema } from '../../gen/latchkey/v1/connection_service_pb.ts';
-import { bearer, secret } from '../harness/credentials.ts';
-import { ADMIN_KEY, type Clients, clientsOf, transportTo } from '../harness/server.ts';
-import { grpcCaller, load } from './load.ts';
 import { BenchProcess } from './process.ts';
+import { clientsTo, importTokens, integration, lossWindowP99Ms } from './refreshing.ts';
 
 const DUE = 10_000;
-const SLOW = 40;
-const PATH = '/latchkey.v1.ConnectionService/GetCredentials';
 const out = (text: string) => process.stdout.write(`${text}\n`);
 
 type Env = Record<string, string> & { DATABASE_MIGRATION_URL: string };
 
-/** Refreshes a second against an endpoint that answers in 50 ms, and what refreshes of a second do to who asks for something else. */
+/** Refreshes a second, against an endpoint that answers in 50 ms. */
 export async function refreshBench(env: Env): Promise<void> {
   out(`\n${DUE.toLocaleString('en')} refreshes that are due, a token endpoint that answers in 50 ms`);
   const endpoint = await BenchProcess.ready('test/bench/token-endpoint.ts', {});
@@ -22,11 +16,10 @@ export async function refreshBench(env: Env): Promise<void> {
   await database.connect();
   const quiet = { ...env, SANDBOX: 'off', REFRESH_SWEEP_MS: '60000' };
   const first = await BenchProcess.ready('src/main.ts', quiet);
-  const clients = clientsOf(transportTo('grpc', first, { authorization: `Bearer ${ADMIN_KEY}` }));
-  const fast = await integration(clients, 'fast', `http://127.0.0.1:${endpoint.httpPort}/token`);
+  const clients = clientsTo(first);
+  const fast = await integration(clients, 'fast', endpoint, '/token');
   for (let i = 0; i < DUE; i += 100)
     await Promise.all(Array.from({ length: 100 }, (_, j) => importTokens(clients, fast, `fast-${i + j}`)));
-  await unrelated(clients, first, endpoint);
   await first.stop();
   let baseline = 0;
   for (const replicas of [1, 2]) {
@@ -67,46 +60,4 @@ async function sweep(database: Client, env: Env, replicas: number) {
   const lossWindowMs = Math.max(...(await Promise.all(servers.map(lossWindowP99Ms))));
   for (const server of servers) await server.stop();
   return { perSecond: DUE / seconds, lossWindowMs, transactions: ((await transactions()) - before) / DUE };
-}
-
-/** Upper end of the bucket of the histogram that the 99th of 100 lies in. */
-async function lossWindowP99Ms({ httpPort }: BenchProcess): Promise<number> {
-  const metrics = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text();
-  const buckets = metrics.matchAll(/^latchkey_token_refresh_loss_window_seconds_bucket\{le="([^"]+)"\} (\d+)$/gm);
-  const counts = [...buckets].map(([, le, count]) => ({ le: Number(le?.replace('+', '')), count: Number(count) }));
-  const all = counts.at(-1)?.count ?? 0;
-  return (counts.find(({ count }) => count >= 0.99 * all)?.le ?? 0) * 1000;
-}
-
-async function unrelated(clients: Clients, server: BenchProcess, endpoint: BenchProcess): Promise<void> {
-  const slow = await integration(clients, 'slow', `http://127.0.0.1:${endpoint.httpPort}/slow`);
-  const ids = await Promise.all(Array.from({ length: SLOW }, (_, i) => importTokens(clients, slow, `slow-${i}`)));
-  const { connection } = await clients.connections.createConnection({ name: 'unrelated', credential: bearer('sk') });
-  const request = Buffer.from(
-    toBinary(GetCredentialsRequestSchema, create(GetCredentialsRequestSchema, { connectionId: connection!.id })),
-  );
-  const caller = grpcCaller(server.grpcPort, PATH, () => request, { authorization: `Bearer ${ADMIN_KEY}` });
-  await load(caller.call, { inFlight: 8, ms: 2_000 });
-  const quiet = await load(caller.call, { inFlight: 8, ms: 900 });
-  const refreshing = ids.map((connectionId) => clients.connections.getCredentials({ connectionId }));
-  const busy = await load(caller.call, { inFlight: 8, ms: 900 });
-  await Promise.all(refreshing);
-  caller.close();
-  out(
-    `  GetCredentials of another connection, p99: quiet ${quiet.p99Ms.toFixed(2)} ms, with ${SLOW} refreshes of 1 s under way ${busy.p99Ms.toFixed(2)} ms, ratio ${(busy.p99Ms / quiet.p99Ms).toFixed(2)} (to reach: at most 1.5)`,
-  );
-}
-
-async function integration({ integrations }: Clients, name: string, tokenUrl: string): Promise<string> {
-  const authorizationUrl = 'http://127.0.0.1/authorize';
-  await integrations.createProvider({ definition: { name, displayName: name, oauth: { tokenUrl, authorizationUrl } } });
-  const { integration: made } = await integrations.createIntegration({ provider: name });
-  await integrations.setIntegrationCredentials({ integrationId: made!.id, clientId: 'c', clientSecrets: ['s'] });
-  return made!.id;
-}
-
-async function importTokens({ connections }: Clients, integrationId: string, name: string): Promise<string> {
-  const value = { accessToken: secret('at'), refreshToken: secret('rt'), expireTime: { seconds: 1n, nanos: 0 } };
-  const credential = { kind: { case: 'oauth2' as const, value } };
-  return (await connections.createConnection({ name, integrationId, credential })).connection!.id;
 }

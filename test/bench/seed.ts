@@ -43,8 +43,8 @@ export async function seedConnections({ url, migrationUrl, masterKey, tenantId, 
 async function insert(admin: Client, tenantId: string, ids: string[], sealed: Buffer[]): Promise<void> {
   await admin.query(
     `insert into latchkey.connection (tenant_id, id, name, display_name, provider, kind, base_url, default_headers, timeout_ms, retries, backoff_ms, is_default,
-       labels, metadata, config, provider_account_id, provider_account_email, provider_account_metadata, enabled, version, create_time, update_time)
-     select $1, id, 'seed ' || id, 'Seed', 'stripe', 'bearer', 'https://api.example', '{}', 8000, 2, 250, false, '{"team": "billing"}', '{}', '{}', '', '', '{}', true, 1, now(), now()
+       labels, metadata, config, provider_account_id, provider_account_email, provider_account_metadata, enabled, status, status_reason, requested_scopes, granted_scopes, missing_scopes, version, create_time, update_time)
+     select $1, id, 'seed ' || id, 'Seed', 'stripe', 'bearer', 'https://api.example', '{}', 8000, 2, 250, false, '{"team": "billing"}', '{}', '{}', '', '', '{}', true, 'ACTIVE', '', '[]', '[]', '[]', 1, now(), now()
      from unnest($2::text[]) id`,
     [tenantId, ids],
   );

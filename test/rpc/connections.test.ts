@@ -11,7 +11,7 @@ import {
 } from '../../gen/latchkey/v1/credential_pb.ts';
 import { bearer, secret } from '../harness/credentials.ts';
 import { describeRpc } from '../harness/describe-rpc.ts';
-import { failureOf } from '../harness/errors.ts';
+import { asFailure, failureOf } from '../harness/errors.ts';
 
 const ABSENT = 'conn_00000000000000000000000000';
 
@@ -669,6 +669,28 @@ describeRpc('Who sees a connection', ({ as, server, transport, tenant }) => {
       reason: 'PERMISSION_MISSING',
       metadata: { permission: 'user:act_as' },
     });
+  });
+
+  it('is decided for each alone where many are asked for at once, by two tenants', async () => {
+    const own = await as('admin');
+    const foreign = await as('admin', { tenant: `${tenant()}-foreign` });
+    const make = (clients: typeof own, name: string) =>
+      clients.connections.createConnection({ name, credential: bearer(name) }).then((made) => made.connection!.id);
+    const names = Array.from({ length: 12 }, (_, i) => `many-${i}`);
+    const [ours, theirs] = [
+      await Promise.all(names.map((name) => make(own, `our ${name}`))),
+      await Promise.all(names.map((name) => make(foreign, `their ${name}`))),
+    ];
+    const ask = (clients: typeof own, connectionId: string) =>
+      clients.connections.getCredentials({ connectionId }).then(
+        ({ headers }) => headers[0]!.value,
+        (error) => asFailure(error).reason,
+      );
+    const all = [...ours, ...theirs];
+    const answers = await Promise.all([own, foreign].map((clients) => Promise.all(all.map((id) => ask(clients, id)))));
+    const none = names.map(() => 'CONNECTION_NOT_FOUND');
+    expect(answers[0]).toEqual([...names.map((name) => `Bearer our ${name}`), ...none]);
+    expect(answers[1]).toEqual([...none, ...names.map((name) => `Bearer their ${name}`)]);
   });
 
   it('is never another tenant: a foreign id is the same as an absent one', async () => {

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { ReplicaCache } from '../../src/base/cache.ts';
+import { Gatherer } from '../../src/base/gatherer.ts';
 import { newId } from '../../src/base/id.ts';
 import { errorSummary } from '../../src/base/log.ts';
 import { createMetrics } from '../../src/base/metrics.ts';
@@ -199,5 +200,45 @@ describe('A cache', () => {
     const cache = cacheOf();
     await expect(cache.get('a', () => Promise.reject(new Error('x')))).rejects.toThrow('x');
     expect(await cache.get('a', async () => ({ v: 1 }))).toEqual({ v: 1 });
+  });
+});
+
+describe('Reading together', () => {
+  const gather = (most: number) => {
+    const readings: string[][] = [];
+    const gatherer = new Gatherer<string>(async (group, keys) => {
+      readings.push([group, ...keys]);
+      if (keys.includes('bad')) throw new Error('unreadable');
+      return new Map(keys.filter((key) => key !== 'absent').map((key) => [key, `${group}.${key}`]));
+    }, most);
+    return { readings, get: (group: string, key: string) => gatherer.get(group, key) };
+  };
+
+  it('is one reading for what a group is asked in one turn, each key once', async () => {
+    const { readings, get } = gather(10);
+    const asked = [get('a', '1'), get('b', '1'), get('a', '2'), get('a', '1'), get('a', 'absent')];
+    expect(await Promise.all(asked)).toEqual(['a.1', 'b.1', 'a.2', 'a.1', undefined]);
+    expect(readings).toEqual([
+      ['a', '1', '2', 'absent'],
+      ['b', '1'],
+    ]);
+  });
+
+  it('has a limit, and reads anew in the next turn', async () => {
+    const { readings, get } = gather(2);
+    expect(await Promise.all(['1', '2', '3'].map((key) => get('a', key)))).toEqual(['a.1', 'a.2', 'a.3']);
+    expect(await get('a', '1')).toBe('a.1');
+    expect(readings).toEqual([
+      ['a', '1', '2'],
+      ['a', '3'],
+      ['a', '1'],
+    ]);
+  });
+
+  it('fails whoever asked together, and nobody after', async () => {
+    const { get } = gather(10);
+    const outcomes = await Promise.allSettled([get('a', '1'), get('a', 'bad'), get('b', '1')]);
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(['rejected', 'rejected', 'fulfilled']);
+    expect(await get('a', '1')).toBe('a.1');
   });
 });

@@ -115,6 +115,26 @@ describe('The keyring', () => {
       expect((await keyring.open({ ...PLACE, generation: i }, value)).toString()).toBe(`v${i}`);
   });
 
+  it('asks once for all who would seal at a time, and not again while what it got is fresh', async () => {
+    const store = memoryStore();
+    let asked = 0;
+    const counting = {
+      ...store,
+      reserve: (...of: Parameters<DataKeyStore['reserve']>) => {
+        asked += 1;
+        return store.reserve(...of);
+      },
+    };
+    const keyring = new Keyring(new MasterKeys(randomBytes(32), null), counting, 'inst_1', 100_000);
+    // The first finds that there is no key yet.
+    await Promise.all(Array.from({ length: 50 }, () => keyring.sealer('t')));
+    expect(asked).toBe(2);
+    await Promise.all([keyring.prepare('t'), keyring.sealer('t'), keyring.prepare('t')]);
+    expect(asked).toBe(2);
+    await keyring.prepare('u');
+    expect(asked).toBe(4);
+  });
+
   it('opens after the data keys are wrapped anew, and the old master key opens nothing', async () => {
     const [old, current] = [randomBytes(32), randomBytes(32)];
     const store = memoryStore();

@@ -7,6 +7,7 @@ import { Migration0006Requests } from './0006-requests.ts';
 import { Migration0007Checks } from './0007-checks.ts';
 import { Migration0008Deliveries } from './0008-deliveries.ts';
 import { Migration0009Inbound } from './0009-inbound.ts';
+import { Migration0010Batches } from './0010-batches.ts';
 
 /** All migrations, in order. */
 export const migrations = [
@@ -19,4 +20,5 @@ export const migrations = [
   { name: '0007-checks', class: Migration0007Checks },
   { name: '0008-deliveries', class: Migration0008Deliveries },
   { name: '0009-inbound', class: Migration0009Inbound },
+  { name: '0010-batches', class: Migration0010Batches },
 ];

@@ -1,38 +1,7 @@
 import { IntegrityError } from '../../crypto/sealed-value.ts';
-import { hot } from '../../db/hot.ts';
-import type { CredentialKind, StoredStatus } from '../../model/connection.ts';
 import { credentialPlace } from '../../model/credential.ts';
-import type { JsonObject } from '../../model/json.ts';
 import { secretPlace } from '../../model/secret.ts';
 import type { App, ReadyCredential } from '../call.ts';
-
-type Ref = { field: string; name: string; secretId: string | null; generation: number; value: string };
-type Row = {
-  project_id: string | null;
-  owner_user_id: string | null;
-  kind: CredentialKind;
-  enabled: boolean;
-  provider: string;
-  status: StoredStatus;
-  status_reason: string;
-  integration_id: string | null;
-  integration_enabled: boolean | null;
-  required_scopes: string[] | null;
-  granted_scopes: string[];
-  fields: JsonObject | null;
-  /** Null: it has no credential yet, or none any more. */
-  sealed: Buffer | null;
-  generation: number | null;
-  expire_time: string | null;
-  lifetime_s: number | null;
-  refs: Ref[] | null;
-  base_url: string;
-  default_headers: Record<string, string>;
-  allowed_hosts: string[];
-  timeout_ms: number;
-  retries: number;
-  backoff_ms: number;
-};
 
 /** Reads a connection's credential and opens its secrets. Null where there is no such connection. Throws IntegrityError. */
 export async function loadCredential(
@@ -40,7 +9,7 @@ export async function loadCredential(
   tenantId: string,
   connectionId: string,
 ): Promise<ReadyCredential | null> {
-  const [row] = await hot<Row>(app.pool, 'readCredential', [tenantId, connectionId]);
+  const row = await app.credentialRows.get(tenantId, connectionId);
   if (!row) return null;
   const generation = row.generation ?? 0;
   const place = credentialPlace(tenantId, connectionId, generation);

@@ -115,6 +115,8 @@ async function lead(
 
 async function claim(app: App, credential: ReadyCredential, occasion: Occasion): Promise<Lease | null> {
   const { tenantId, connectionId, generation } = credential;
+  // So that what the provider answers is sealed at once.
+  await app.keyring.prepare(tenantId);
   failpoint(app.config.refresh.failpoints, 'before_claim');
   const [claimedAt, wallAt] = [performance.now(), Date.now()];
   const attemptId = newId('att');
