@@ -1,4 +1,5 @@
 import { TransportSecurity } from '../../gen/latchkey/v1/credential_pb.ts';
+import type { SendWebhookResponse } from '../../gen/latchkey/v1/webhook_service_pb.ts';
 import type { Egress } from '../../src/egress/egress.ts';
 import { bearer, clientCredentials, login, secret } from './credentials.ts';
 import type { Clients } from './server.ts';
@@ -53,6 +54,11 @@ export const CALLERS_WAYS: Record<string, (call: Call) => Promise<unknown>> = {
     call.clients.connections.getCredentials({
       connectionId: await connect(call, login({ url: call.url, fields: { user: secret('u') } })),
     }),
+  'a webhook': async ({ clients, url }) => outcomeOf(await clients.webhooks.sendWebhook({ url, attempts: 1 })),
+  'a webhook of a connection': async (call) => {
+    const connectionId = await connect(call);
+    return outcomeOf(await call.clients.webhooks.sendWebhook({ connectionId, attempts: 1 }));
+  },
   'a test over HTTP': async (call) => tested(call, bearer('tok')),
   'a test of a bucket': async (call) => {
     const value = { accessKeyId: 'A', secretAccessKey: secret('s'), bucket: 'mine', endpoint: call.url };
@@ -61,6 +67,11 @@ export const CALLERS_WAYS: Record<string, (call: Call) => Promise<unknown>> = {
   'a test of a mail server': async (call) => tested(call, { kind: { case: 'smtp', value: serverOf(call) } }),
   'a test of a file server': async (call) => tested(call, { kind: { case: 'ftp', value: serverOf(call) } }),
 };
+
+/** A delivery that was not refused when it was asked for says why it failed. */
+function outcomeOf({ delivery }: SendWebhookResponse) {
+  return { reason: delivery?.attempts[0]?.error };
+}
 
 async function tested(call: Call, credential: Credential) {
   return call.clients.connections.testConnection({ connectionId: await connect(call, credential) });
