@@ -30,6 +30,21 @@ export function newId(prefix: IdPrefix, now: number = Date.now()): string {
   return `${prefix}_${timePart(now)}${randomPart()}`;
 }
 
+/** What every id of that ms or later is not less than, and every earlier one is. */
+export function lowestId(prefix: IdPrefix, ms: number): string {
+  return `${prefix}_${timeText(ms)}`;
+}
+
+/** Digits of an id for the first 40 bits of a digest. */
+export function idDigits(digest: Buffer): string {
+  let text = '';
+  for (let rest = digest.readUIntBE(0, 5), i = 0; i < 8; i++) {
+    text = ALPHABET[rest % 32] + text;
+    rest = Math.floor(rest / 32);
+  }
+  return text;
+}
+
 let timed = { ms: -1, text: '' };
 
 /** Most ids of a busy process share their time with the one before. */

@@ -6,6 +6,7 @@ import { Registry } from 'prom-client';
 import { StartError } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config.ts';
+import type { AuditExports } from './audit-export.ts';
 import type { createConnectHandler } from './connect.ts';
 import type { Health } from './health.ts';
 import { trackSessions } from './http2-sessions.ts';
@@ -25,6 +26,8 @@ type Parts = {
   oauth: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
   /** Passes requests on; answers whether it did. */
   proxy: Pick<RequestProxy, 'serve'>;
+  /** Answers the audit log. */
+  auditExports: Pick<AuditExports, 'serve'>;
   log: Log;
 };
 type Route = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
@@ -72,7 +75,7 @@ export function listenHttp(server: HttpServer, { host, httpPort }: Config): Prom
   });
 }
 
-function routesOf({ health, metrics }: Parts): Record<string, Route> {
+function routesOf({ health, metrics, auditExports }: Parts): Record<string, Route> {
   return {
     '/healthz': (_, response) => sendJson(response, 200, { status: 'ok' }),
     '/readyz': (_, response) => {
@@ -84,6 +87,7 @@ function routesOf({ health, metrics }: Parts): Record<string, Route> {
       response.writeHead(200, { 'content-type': Registry.PROMETHEUS_CONTENT_TYPE, 'cache-control': 'no-store' });
       response.end(text);
     },
+    '/audit/export': (request, response) => auditExports.serve(request, response),
   };
 }
 
