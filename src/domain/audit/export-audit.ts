@@ -35,28 +35,26 @@ export async function exportPage(call: Call, filter: AuditFilter, after: number,
   const { tenantId } = call.principal;
   const conditions = [...selectiveConditions(filter), ...kindConditions(filter), ...timeConditions(filter)];
   const matches = conditions.length > 0 ? `and ${allOf(conditions)}` : '';
+  const reached = Math.min(after + EXAMINED, head.sequence);
   return read(call, async (em) => {
-    const rows = await em.execute<{ sequence: string; id: string | null }[]>(
-      `with numbered as materialized (
-         select s.first_sequence + u.place - 1 as sequence, u.entry_id
-           from latchkey.audit_seal s cross join lateral unnest(s.entry_ids) with ordinality u(entry_id, place)
-          where s.tenant_id = ? and s.first_sequence >= coalesce((select max(b.first_sequence) from latchkey.audit_seal b where b.tenant_id = ? and b.first_sequence <= ?), 1)
-            and s.first_sequence + u.place - 1 between ? and ?
-          order by s.first_sequence, u.place limit ?)
-       select n.sequence, e.* from numbered n
-         left join lateral (select * from latchkey.audit_entry where tenant_id = ? and id = n.entry_id ${matches}) e on true
-        where e.id is not null or n.sequence = (select max(sequence) from numbered)
-        order by n.sequence`,
+    const rows = await em.execute<{ sequence: string }[]>(
+      `select s.first_sequence + u.place - 1 as sequence, e.*
+         from latchkey.audit_seal s cross join lateral unnest(s.entry_ids) with ordinality u(entry_id, place)
+         join lateral (select * from latchkey.audit_entry where tenant_id = ? and id = u.entry_id ${matches}) e on true
+        where s.tenant_id = ? and s.first_sequence <= ?
+          and s.first_sequence >= (select coalesce(max(b.first_sequence), 1) from latchkey.audit_seal b where b.tenant_id = ? and b.first_sequence <= ?)
+          and s.first_sequence + u.place - 1 between ? and ?
+        order by 1`,
       [
-        ...[tenantId, tenantId, after + 1, after + 1, head.sequence, EXAMINED],
         ...[tenantId, ...conditions.flatMap(({ params }) => params)],
+        ...[tenantId, reached, tenantId, after + 1, after + 1, reached],
       ],
     );
-    const found = rows.filter((row) => row.id !== null);
-    return {
-      entries: found.map(({ sequence, ...row }) => ({ sequence: Number(sequence), entry: em.map(AuditEntry, row) })),
-      reached: Number(rows.at(-1)?.sequence ?? head.sequence),
-    };
+    const entries = rows.map(({ sequence, ...row }) => ({
+      sequence: Number(sequence),
+      entry: em.map(AuditEntry, row),
+    }));
+    return { entries, reached };
   });
 }
 
