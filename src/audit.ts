@@ -78,7 +78,10 @@ function commandOf(args: string[]): { command: keyof typeof COMMANDS | null; opt
 type Asked = { pool: Pool; keys: AuditKeys; options: Options };
 
 async function printHeads({ pool, options }: Asked): Promise<void> {
-  for (const tenantId of await tenantsOf(pool, options, [])) print(headText(tenantId, await readHead(pool, tenantId)));
+  for (const tenantId of await tenantsOf(pool, options, [])) {
+    const head = await readHead(pool, tenantId);
+    if (head.sequence > 0) print(headText(tenantId, head));
+  }
 }
 
 async function verify({ pool, keys, options }: Asked): Promise<void> {

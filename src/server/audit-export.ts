@@ -104,9 +104,14 @@ export class AuditExports {
     throw new LatchkeyError('OVERLOADED', { retryAfterMs: 10_000 });
   }
 
-  #report(call: Call | null, { entries, bytes }: Sending, failure: LatchkeyError | null, requestId: string): void {
+  #report(
+    call: Call | null,
+    { entries, bytes, complete }: Sending,
+    failure: LatchkeyError | null,
+    requestId: string,
+  ): void {
     const actor = call && { tenant: call.principal.tenantId, actor: call.principal.id, address: call.address };
-    const line = { ...actor, entries, bytes, requestId, ...(failure ? { reason: failure.reason } : {}) };
+    const line = { ...actor, entries, bytes, complete, requestId, ...(failure ? { reason: failure.reason } : {}) };
     if (failure?.reason === 'INTERNAL') this.#app.log.error({ ...line, err: failure.cause }, 'an export failed');
     else this.#app.log.info(line, 'export');
   }
@@ -152,6 +157,7 @@ class Sending {
   #after = 0;
   entries = 0;
   bytes = 0;
+  complete = false;
 
   /** @param ending aborted when the reader is gone, or is to be let go */
   constructor(response: ServerResponse, ending: AbortSignal) {
@@ -170,8 +176,10 @@ class Sending {
       this.entries += page.entries.length;
       this.#after = page.reached;
     }
-    if (this.#after < head.sequence) this.#end({ complete: false, reason: 'SHUTTING_DOWN' });
-    else this.#end({ complete: true, head: headText(tenantId, head) });
+    this.complete = this.#after >= head.sequence;
+    this.#end(
+      this.complete ? { complete: true, head: headText(tenantId, head) } : { complete: false, reason: 'SHUTTING_DOWN' },
+    );
   }
 
   /** Ends what has begun with a line that says where to go on; answers whether it had. */

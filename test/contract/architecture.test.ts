@@ -135,6 +135,11 @@ describe('The architecture', () => {
     expect(knowing.filter(({ from }) => !/^(app|prepare|demo)\.ts$/.test(from))).toEqual([]);
   });
 
+  it('makes the ids of audit entries in one place, for they prove where an entry is from', () => {
+    const makers = files.filter((file) => readFileSync(join(SRC, file), 'utf8').includes("newId('aud'"));
+    expect(makers).toEqual(['domain/audit/audit-id.ts']);
+  });
+
   it('has nothing that imports main', () => {
     expect(inside.filter(({ to }) => ['main.ts', 'keys.ts', 'audit.ts', 'demo.ts'].includes(to))).toEqual([]);
   });

@@ -168,6 +168,11 @@ export const ListAuditEntriesResponseSchema: GenMessage<ListAuditEntriesResponse
 /**
  * The audit log of the caller's tenant.
  *
+ * `GET /audit/export` on the HTTP port answers it as NDJSON, to whoever may list it: a line for each AuditEntry in the JSON of this contract, in the order of
+ * the chain, with the filters of ListAuditEntriesRequest as query parameters (`action=secret_created&startTime=2026-01-01T00:00:00Z`) and `after`, the
+ * sequence to go on after. The last line is `{"after": …, "complete": true, "head": …}` with all that had been committed before; or `complete` is false and
+ * `reason` says why: go on with its `after`. An export is recorded in the log. Two at once for a tenant; more fail with OVERLOADED.
+ *
  * @generated from service latchkey.v1.AuditService
  */
 export const AuditService: GenService<{
