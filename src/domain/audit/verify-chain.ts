@@ -37,7 +37,8 @@ type SealRow = {
   time_us: string;
 };
 
-const SEALS_READ = 20;
+const SEALS_READ = 50;
+const ENTRIES_READ = 5_000;
 const MOST_FAULTS = 100;
 
 /**
@@ -59,7 +60,11 @@ export async function verifyChain(
         'select *, (extract(epoch from seal_time) * 1000000)::bigint::text as time_us from latchkey.audit_seal where tenant_id = $1 and first_sequence > $2 order by first_sequence limit $3',
         [tenantId, after, SEALS_READ],
       );
-      for (const row of rows) chain.next(row, await readEntries(client, tenantId, row.entry_ids));
+      for (const group of groupsOf(rows)) {
+        const ids = group.flatMap((row) => row.entry_ids);
+        const entries = await readEntries(client, tenantId, ids);
+        for (const row of group) chain.next(row, entries);
+      }
       if (rows.length < SEALS_READ) break;
       after = rows.at(-1)!.first_sequence;
     }
@@ -70,6 +75,20 @@ export async function verifyChain(
   } finally {
     await client.query('rollback');
   }
+}
+
+/** Seals of a few entries are looked at together, so that small ones cost no statement each. */
+function* groupsOf(rows: readonly SealRow[]): Generator<SealRow[]> {
+  let group: SealRow[] = [];
+  let entries = 0;
+  for (const row of rows) {
+    group.push(row);
+    entries += row.entry_ids.length;
+    if (entries < ENTRIES_READ) continue;
+    yield group;
+    [group, entries] = [[], 0];
+  }
+  yield group;
 }
 
 async function readEntries(client: PoolClient, tenantId: string, ids: string[]): Promise<Map<string, StoredEntry>> {
