@@ -26,6 +26,7 @@ import { openOrm, poolOf } from './db/orm.ts';
 import { PageTokens } from './db/paging.ts';
 import { openPool } from './db/pool.ts';
 import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
+import { auditKeysOf } from './domain/audit/audit-id.ts';
 import type {
   App,
   Caches,
@@ -42,6 +43,7 @@ import { addUsage } from './domain/usage/add-usage.ts';
 import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { servicesFor } from './handlers/index.ts';
+import { AuditSealer } from './jobs/audit-sealer.ts';
 import { CheckSweeper } from './jobs/check-sweeper.ts';
 import { DeliverySender } from './jobs/delivery-sender.ts';
 import { Housekeeper } from './jobs/housekeeper.ts';
@@ -53,6 +55,7 @@ import { UsageCounter } from './jobs/usage-counter.ts';
 import { catalog as builtIn } from './providers/catalog.ts';
 import type { ProviderDefinition } from './providers/types.ts';
 import { sandboxProvider } from './sandbox/provider-entry.ts';
+import { AuditExports } from './server/audit-export.ts';
 import { createConnectHandler } from './server/connect.ts';
 import { drainServers } from './server/drain.ts';
 import { createGrpcServer, listenGrpc } from './server/grpc.ts';
@@ -125,8 +128,9 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
     ...new Set(methods.map((method) => method.labels.grpc_service)),
   ]);
   const proxy = new RequestProxy(app);
+  const auditExports = new AuditExports(app);
   const http = createHttpServer(config, {
-    proxy,
+    ...{ proxy, auditExports },
     ...{ health, log },
     connect: createConnectHandler(config, pipeline, methods),
     oauth: (request, response) => serveOAuth(app, request, response),
@@ -147,7 +151,12 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const housekeeper = new Housekeeper(app);
   housekeeper.start();
   opened.push(() => housekeeper.stop());
-  opened.push(() => drainServers({ grpc, http, pipeline, proxy, health, graceMs: config.shutdownGraceMs }));
+  const sealer = new AuditSealer(app);
+  sealer.start();
+  opened.push(() => sealer.stop());
+  opened.push(() =>
+    drainServers({ grpc, http, pipeline, proxy, auditExports, health, graceMs: config.shutdownGraceMs }),
+  );
   const firstAdminKey = await ensureOperatorKey(app);
   const grpcPort = await listenGrpc(grpc, config);
   const httpPort = await listenHttp(http, config);
@@ -202,6 +211,7 @@ async function openApp(
     credentialRows: credentialRows(pool),
     keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
     pageTokens: new PageTokens(installation.secret),
+    auditKeys: auditKeysOf(installation.secret),
     requestHashKey: createHmac('sha256', installation.secret).update('request hash').digest(),
     identityProvider: identity.issuer ? openIdentityProvider(identity, egress) : null,
     operatorInstances: operatorInstances(config, egress),

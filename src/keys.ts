@@ -7,6 +7,7 @@ import { dataKeyStore } from './db/data-keys.ts';
 import { joinEmbeddedPostgres } from './db/embedded.ts';
 import { openInstallation } from './db/installation.ts';
 import { openOrm, poolOf } from './db/orm.ts';
+import { auditKeysOf } from './domain/audit/audit-id.ts';
 import { keyStatus } from './domain/keys/key-status.ts';
 import { rotateKeys } from './domain/keys/rotate-keys.ts';
 import { masterKeyFile } from './master-key-file.ts';
@@ -45,7 +46,8 @@ async function main(command: string | undefined): Promise<void> {
     if (!config.keys.previousMaster && installation.masterKeyName !== masterKeys.current.name)
       throw new StartError('LATCHKEY_PREVIOUS_MASTER_KEY is needed to rotate.');
     const keyring = new Keyring(masterKeys, dataKeyStore(pool), installation.id, config.keys.sealsPerDataKey);
-    const report = await rotateKeys({ orm, pool, masterKeys, keyring, progress: print, pause });
+    const auditKeys = auditKeysOf(installation.secret);
+    const report = await rotateKeys({ orm, pool, masterKeys, keyring, auditKeys, progress: print, pause });
     for (const value of report.broken) print(`does not open, and stays as it is: ${value}`);
     if (report.broken.length > 0) process.exitCode = 3;
     print(

@@ -38,6 +38,16 @@ export function leastId(prefix: IdPrefix, ms: number): string {
   return `${prefix}_${timeText(ms)}${ALPHABET[0]!.repeat(16)}`;
 }
 
+/** Digits of an id for the first 40 bits of a digest. */
+export function idDigits(digest: Buffer): string {
+  let text = '';
+  for (let rest = digest.readUIntBE(0, 5), i = 0; i < 8; i++) {
+    text = ALPHABET[rest % 32] + text;
+    rest = Math.floor(rest / 32);
+  }
+  return text;
+}
+
 let timed = { ms: -1, text: '' };
 
 /** Most ids of a busy process share their time with the one before. */

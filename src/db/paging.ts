@@ -141,6 +141,7 @@ async function count(em: Em, table: string, where: Conditions): Promise<number> 
   return Number(row?.total ?? 0);
 }
 
-function allOf(conditions: Conditions): string {
+/** Conditions that must all hold. */
+export function allOf(conditions: Conditions): string {
   return conditions.map((condition) => `(${condition.sql})`).join(' and ');
 }

@@ -40,6 +40,7 @@ export type App = {
   credentialRows: Gatherer<CredentialRow>;
   keyring: Keyring;
   pageTokens: PageTokens;
+  auditKeys: AuditKeys;
   /** Hides what requests said in the hashes that are kept of them. */
   requestHashKey: Buffer;
   /** The one door for outbound HTTP calls. */
@@ -86,6 +87,14 @@ export type App = {
   deliveries: Deliveries;
   /** Drops what this process remembers of something that changed. */
   forget(change: Changed): void;
+};
+
+/** What the audit log is proved with, so that whoever has the database alone can neither forge nor mend it. */
+export type AuditKeys = {
+  /** Proves ids of entries; as text, because it is hashed with text. */
+  ids: string;
+  /** Proves the chain. */
+  seals: Buffer;
 };
 
 /** A provider that the operator runs for all tenants. Its host may be reached by this door wherever it is. */

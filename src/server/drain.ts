@@ -1,4 +1,5 @@
 import type { Server as GrpcServer } from '@grpc/grpc-js';
+import type { AuditExports } from './audit-export.ts';
 import type { Health } from './health.ts';
 import type { HttpServer } from './http.ts';
 import { closeSessions } from './http2-sessions.ts';
@@ -15,6 +16,7 @@ type Servers = {
   http: HttpServer;
   pipeline: Pipeline;
   proxy: RequestProxy;
+  auditExports: AuditExports;
   health: Health;
   graceMs: number;
 };
@@ -23,11 +25,12 @@ type Servers = {
  * Stops: not ready at once, no new connections, calls in flight end by themselves within the grace, the rest with SHUTTING_DOWN. Streams of health
  * and reflection, which never end by themselves, are cut last.
  */
-export async function drainServers({ grpc, http, pipeline, proxy, health, graceMs }: Servers): Promise<void> {
+export async function drainServers(servers: Servers): Promise<void> {
+  const { grpc, http, pipeline, proxy, auditExports, health, graceMs } = servers;
   health.drain();
   const grpcClosed = new Promise<void>((done) => grpc.tryShutdown(() => done()));
   const httpClosed = closeHttp(http);
-  if (!(await settled(Promise.all([pipeline.idle(), proxy.idle()]), graceMs))) {
+  if (!(await settled(Promise.all([pipeline.idle(), proxy.idle(), auditExports.stop()]), graceMs))) {
     pipeline.interruptAll();
     await settled(pipeline.idle(), INTERRUPT_MS);
   }

@@ -6,6 +6,7 @@ import { Registry } from 'prom-client';
 import { StartError } from '../base/error.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config.ts';
+import type { AuditExports } from './audit-export.ts';
 import type { createConnectHandler } from './connect.ts';
 import type { Health } from './health.ts';
 import { trackSessions } from './http2-sessions.ts';
@@ -27,6 +28,8 @@ type Parts = {
   proxy: Pick<RequestProxy, 'serve'>;
   /** Takes what third parties send to inbound endpoints; answers whether the path is of one. */
   inbound: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
+  /** Answers the audit log. */
+  auditExports: Pick<AuditExports, 'serve'>;
   log: Log;
 };
 type Route = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
@@ -74,7 +77,7 @@ export function listenHttp(server: HttpServer, { host, httpPort }: Config): Prom
   });
 }
 
-function routesOf({ health, metrics }: Parts): Record<string, Route> {
+function routesOf({ health, metrics, auditExports }: Parts): Record<string, Route> {
   return {
     '/healthz': (_, response) => sendJson(response, 200, { status: 'ok' }),
     '/readyz': (_, response) => {
@@ -86,6 +89,7 @@ function routesOf({ health, metrics }: Parts): Record<string, Route> {
       response.writeHead(200, { 'content-type': Registry.PROMETHEUS_CONTENT_TYPE, 'cache-control': 'no-store' });
       response.end(text);
     },
+    '/audit/export': (request, response) => auditExports.serve(request, response),
   };
 }
 

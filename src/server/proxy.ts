@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { codeToHttpStatus, codeToString } from '@connectrpc/connect/protocol-connect';
 import { Counter, Gauge } from 'prom-client';
 import { LatchkeyError } from '../base/error.ts';
 import { REASONS } from '../base/reasons.ts';
@@ -7,9 +6,10 @@ import { authenticate } from '../domain/access/authenticate.ts';
 import type { App, Call } from '../domain/call.ts';
 import { type ProxySink, proxyRequest } from '../domain/requests/proxy-request.ts';
 import { callerAddress } from './address.ts';
+import { sendFailure } from './failure.ts';
 import { presentedCredential } from './pipeline/authenticate.ts';
 import { requestIdOf } from './pipeline/exchange.ts';
-import { asLatchkeyError, codeNumber } from './pipeline/status.ts';
+import { asLatchkeyError } from './pipeline/status.ts';
 
 const PATH = /^\/proxy\/(conn_[0-9a-hjkmnp-tv-z]{26})(\/[^?]*)?(\?.*)?$/;
 /** What is for us alone, and never passed on. */
@@ -207,20 +207,8 @@ class Transfer implements ProxySink {
 
   /** Says what went wrong, in Connect's JSON; once the answer has begun, by breaking it off. */
   fail(error: LatchkeyError, requestId: string): void {
-    const response = this.#response;
-    if (response.headersSent) {
-      response.destroy();
-      return;
-    }
-    const { reason, metadata, fields, retryAfterMs } = error;
-    this.status = codeToHttpStatus(codeNumber(error));
     this.#closeIfUnread();
-    if (retryAfterMs !== undefined) response.setHeader('retry-after', Math.ceil(retryAfterMs / 1000));
-    response.writeHead(this.status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
-    const info = { reason, domain: 'latchkey', metadata: { ...metadata, request_id: requestId } };
-    response.end(
-      `${JSON.stringify({ code: codeToString(codeNumber(error)), message: error.message, ...info, fields })}\n`,
-    );
+    this.status = sendFailure(this.#response, error, requestId) ?? this.status;
   }
 
   /** An answer that comes before the request has ended may leave a rest of it, which nobody reads. */

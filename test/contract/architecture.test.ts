@@ -19,7 +19,7 @@ const ROOMS: readonly (readonly string[])[] = [
   ['server', 'sandbox'],
   ['app.ts', 'prepare.ts', 'workers.ts', 'banner.ts'],
   ['demo'],
-  ['main.ts', 'keys.ts', 'demo.ts', 'import.ts'],
+  ['main.ts', 'keys.ts', 'audit.ts', 'demo.ts', 'import.ts'],
 ];
 /** Inside `domain`: its context first, then the nouns. */
 const DOMAIN: readonly (readonly string[])[] = [
@@ -135,7 +135,14 @@ describe('The architecture', () => {
     expect(knowing.filter(({ from }) => !/^(app|prepare|demo)\.ts$/.test(from))).toEqual([]);
   });
 
+  it('makes the ids of audit entries in one place, for they prove where an entry is from', () => {
+    const makers = files.filter((file) => readFileSync(join(SRC, file), 'utf8').includes("newId('aud'"));
+    expect(makers).toEqual(['domain/audit/audit-id.ts']);
+  });
+
   it('has nothing that imports main', () => {
-    expect(inside.filter(({ to }) => ['main.ts', 'keys.ts', 'demo.ts', 'import.ts'].includes(to))).toEqual([]);
+    expect(inside.filter(({ to }) => ['main.ts', 'keys.ts', 'audit.ts', 'demo.ts', 'import.ts'].includes(to))).toEqual(
+      [],
+    );
   });
 });

@@ -54,7 +54,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(25);
+    expect(tables.length).toBe(27);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');
@@ -134,6 +134,8 @@ describe('Row-level security', () => {
         'update latchkey.audit_entry set action = $$x$$',
         'delete from latchkey.audit_entry',
         'truncate latchkey.audit_entry',
+        'update latchkey.audit_seal set hash = previous_hash',
+        'delete from latchkey.audit_seal',
         'delete from latchkey.outbox',
       ]) {
         await client.query(
@@ -163,6 +165,9 @@ describe('Row-level security', () => {
         'app_authorization.status',
         'app_authorization.tenant_id',
         'app_authorization.ticket_hash',
+        'audit_unsealed.entries',
+        'audit_unsealed.queue_time',
+        'audit_unsealed.tenant_id',
         'connection.id',
         'connection.last_used_at',
         'connection.status',

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { ChainReport } from '../../src/domain/audit/verify-chain.ts';
 import { bearer } from '../harness/credentials.ts';
 import { createTestDatabase, type TestDatabase } from '../harness/database.ts';
 import { ServerProcess } from '../harness/process.ts';
@@ -58,4 +59,13 @@ it(`strict: has an entry for every act that was answered, over ${KILLS} kills`, 
     `select count(*) as n from latchkey.audit_entry where action = 'connection_created'`,
   );
   expect(events?.n).toBe(created?.n);
+
+  const last = await ServerProcess.ready(env);
+  const count = async (what: string) => Number((await database.sql<{ n: string }>(`select ${what}`))[0]!.n);
+  await expect.poll(() => count('count(*) as n from latchkey.audit_unsealed'), { timeout: 5_000 }).toBe(0);
+  await last.stop();
+  const proof = await new ServerProcess(env, 'src/audit.ts', ['verify', '--json']).exited;
+  expect(proof.code, proof.output).toBe(0);
+  const sealed = (JSON.parse(proof.output) as ChainReport[]).reduce((sum, { head }) => sum + head.sequence, 0);
+  expect(sealed).toBe(await count('count(*) as n from latchkey.audit_entry'));
 });

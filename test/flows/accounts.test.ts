@@ -8,6 +8,7 @@ import { MasterKeys } from '../../src/crypto/master-keys.ts';
 import { dataKeyStore } from '../../src/db/data-keys.ts';
 import { openInstallation } from '../../src/db/installation.ts';
 import { openOrm, poolOf } from '../../src/db/orm.ts';
+import { auditKeysOf } from '../../src/domain/audit/audit-id.ts';
 import { rotateKeys } from '../../src/domain/keys/rotate-keys.ts';
 import { AccountWorld, accountOf, bearerOf, setUpLangflow } from '../harness/accounts.ts';
 import { createTestDatabase } from '../harness/database.ts';
@@ -667,11 +668,11 @@ describe('What is kept of an account', () => {
     const masterKeys = new MasterKeys(bytes(current), bytes(world.masterKey));
     const orm = await openOrm(world.database.url, 4);
     const pool = await poolOf(orm);
-    const { id } = await openInstallation(pool, masterKeys);
+    const { id, secret } = await openInstallation(pool, masterKeys);
     const keyring = new Keyring(masterKeys, dataKeyStore(pool), id, 1_000);
     // No replica lives that would have to be waited for.
     const report = await rotateKeys({
-      ...{ orm, pool, masterKeys, keyring },
+      ...{ orm, pool, masterKeys, keyring, auditKeys: auditKeysOf(secret) },
       progress: () => {},
       pause: async () => {},
     });

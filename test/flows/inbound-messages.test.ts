@@ -65,7 +65,7 @@ describe('Messages that were received', () => {
     const { id } = await openInstallation(app.pool, masterKeys);
     const keyring = new Keyring(masterKeys, dataKeyStore(app.pool), id, 1_000);
     const { broken } = await rotateKeys({
-      ...{ orm: app.orm, pool: app.pool, masterKeys, keyring },
+      ...{ orm: app.orm, pool: app.pool, masterKeys, keyring, auditKeys: app.auditKeys },
       progress: () => {},
       pause: async () => {},
     });

@@ -23,6 +23,11 @@ export class Replicas {
     return new Replicas(await createTestDatabase());
   }
 
+  /** For tools beside them. */
+  get environment(): Record<string, string> {
+    return this.#env;
+  }
+
   async start(): Promise<ServerProcess> {
     const replica = await ServerProcess.ready(this.#env);
     this.#running.push(replica);

@@ -14,7 +14,7 @@ import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/audit_entry.proto.
  */
 export const file_latchkey_v1_audit_entry: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sYXRjaGtleS92MS9hdWRpdF9lbnRyeS5wcm90bxILbGF0Y2hrZXkudjEizwIKCkF1ZGl0RW50cnkSCgoCaWQYASABKAkSKgoKYWN0b3Jfa2luZBgCIAEoDjIWLmxhdGNoa2V5LnYxLkFjdG9yS2luZBIQCghhY3Rvcl9pZBgDIAEoCRIUCgxvbl9iZWhhbGZfb2YYBCABKAkSDgoGYWN0aW9uGAUgASgJEhUKDXJlc291cmNlX3R5cGUYBiABKAkSEwoLcmVzb3VyY2VfaWQYByABKAkSJwoGYmVmb3JlGAggASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBImCgVhZnRlchgJIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSLwoLY3JlYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCnJlcXVlc3RfaWQYCyABKAkSDwoHYWRkcmVzcxgMIAEoCSprCglBY3RvcktpbmQSGgoWQUNUT1JfS0lORF9VTlNQRUNJRklFRBAAEhMKD0FDVE9SX0tJTkRfVVNFUhABEhYKEkFDVE9SX0tJTkRfQVBJX0tFWRACEhUKEUFDVE9SX0tJTkRfU1lTVEVNEANiBnByb3RvMw", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("Ch1sYXRjaGtleS92MS9hdWRpdF9lbnRyeS5wcm90bxILbGF0Y2hrZXkudjEi8wIKCkF1ZGl0RW50cnkSCgoCaWQYASABKAkSKgoKYWN0b3Jfa2luZBgCIAEoDjIWLmxhdGNoa2V5LnYxLkFjdG9yS2luZBIQCghhY3Rvcl9pZBgDIAEoCRIUCgxvbl9iZWhhbGZfb2YYBCABKAkSDgoGYWN0aW9uGAUgASgJEhUKDXJlc291cmNlX3R5cGUYBiABKAkSEwoLcmVzb3VyY2VfaWQYByABKAkSJwoGYmVmb3JlGAggASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBImCgVhZnRlchgJIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSLwoLY3JlYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCnJlcXVlc3RfaWQYCyABKAkSDwoHYWRkcmVzcxgMIAEoCRIVCghzZXF1ZW5jZRgNIAEoA0gAiAEBQgsKCV9zZXF1ZW5jZSprCglBY3RvcktpbmQSGgoWQUNUT1JfS0lORF9VTlNQRUNJRklFRBAAEhMKD0FDVE9SX0tJTkRfVVNFUhABEhYKEkFDVE9SX0tJTkRfQVBJX0tFWRACEhUKEUFDVE9SX0tJTkRfU1lTVEVNEANiBnByb3RvMw", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * One entry of the audit log. Entries are never changed.
@@ -105,6 +105,13 @@ export type AuditEntry = Message<"latchkey.v1.AuditEntry"> & {
    * @generated from field: string address = 12;
    */
   address: string;
+
+  /**
+   * Its number in the tenant's chain, which begins with 1. In an export alone (`/audit/export`).
+   *
+   * @generated from field: optional int64 sequence = 13;
+   */
+  sequence?: bigint | undefined;
 };
 
 /**

@@ -5,8 +5,10 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
-import type { AuditEntry } from "./audit_entry_pb.ts";
+import type { ActorKind, AuditEntry } from "./audit_entry_pb.ts";
 import { file_latchkey_v1_audit_entry } from "./audit_entry_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -14,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/audit_service.proto.
  */
 export const file_latchkey_v1_audit_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9sYXRjaGtleS92MS9hdWRpdF9zZXJ2aWNlLnByb3RvEgtsYXRjaGtleS52MSKGAQoXTGlzdEF1ZGl0RW50cmllc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIIoUBChhMaXN0QXVkaXRFbnRyaWVzUmVzcG9uc2USKAoHZW50cmllcxgBIAMoCzIXLmxhdGNoa2V5LnYxLkF1ZGl0RW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZTKEAQoMQXVkaXRTZXJ2aWNlEnQKEExpc3RBdWRpdEVudHJpZXMSJC5sYXRjaGtleS52MS5MaXN0QXVkaXRFbnRyaWVzUmVxdWVzdBolLmxhdGNoa2V5LnYxLkxpc3RBdWRpdEVudHJpZXNSZXNwb25zZSITkAIBorsYDAoKYXVkaXQ6cmVhZGIGcHJvdG8z", [file_buf_validate_validate, file_latchkey_v1_access, file_latchkey_v1_audit_entry]);
+  fileDesc("Ch9sYXRjaGtleS92MS9hdWRpdF9zZXJ2aWNlLnByb3RvEgtsYXRjaGtleS52MSKKBAoXTGlzdEF1ZGl0RW50cmllc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIEjQKCmFjdG9yX2tpbmQYBSABKA4yFi5sYXRjaGtleS52MS5BY3RvcktpbmRCCLpIBYIBAhABEhkKCGFjdG9yX2lkGAYgASgJQge6SARyAhhkEh0KDG9uX2JlaGFsZl9vZhgHIAEoCUIHukgEcgIYZBIiCgZhY3Rpb24YCCABKAlCErpID3INGGQyCV5bYS16X10qJBIpCg1hY3Rpb25fcHJlZml4GAkgASgJQhK6SA9yDRhkMgleW2Etel9dKiQSKQoNcmVzb3VyY2VfdHlwZRgKIAEoCUISukgPcg0YZDIJXlthLXpfXSokEh0KC3Jlc291cmNlX2lkGAsgASgJQgi6SAVyAxjIARIuCgpzdGFydF90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGwoKcmVxdWVzdF9pZBgOIAEoCUIHukgEcgIYZCKFAQoYTGlzdEF1ZGl0RW50cmllc1Jlc3BvbnNlEigKB2VudHJpZXMYASADKAsyFy5sYXRjaGtleS52MS5BdWRpdEVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUyhAEKDEF1ZGl0U2VydmljZRJ0ChBMaXN0QXVkaXRFbnRyaWVzEiQubGF0Y2hrZXkudjEuTGlzdEF1ZGl0RW50cmllc1JlcXVlc3QaJS5sYXRjaGtleS52MS5MaXN0QXVkaXRFbnRyaWVzUmVzcG9uc2UiE5ACAaK7GAwKCmF1ZGl0OnJlYWRiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_audit_entry]);
 
 /**
  * Request of ListAuditEntries.
@@ -49,6 +51,76 @@ export type ListAuditEntriesRequest = Message<"latchkey.v1.ListAuditEntriesReque
    * @generated from field: bool with_total_size = 4;
    */
   withTotalSize: boolean;
+
+  /**
+   * Of such actors alone.
+   *
+   * @generated from field: latchkey.v1.ActorKind actor_kind = 5;
+   */
+  actorKind: ActorKind;
+
+  /**
+   * Of this user or API key alone.
+   *
+   * @generated from field: string actor_id = 6;
+   */
+  actorId: string;
+
+  /**
+   * On behalf of this user alone.
+   *
+   * @generated from field: string on_behalf_of = 7;
+   */
+  onBehalfOf: string;
+
+  /**
+   * This action alone.
+   *
+   * @generated from field: string action = 8;
+   */
+  action: string;
+
+  /**
+   * Actions alone that begin so, as `connection_`.
+   *
+   * @generated from field: string action_prefix = 9;
+   */
+  actionPrefix: string;
+
+  /**
+   * Resources of this type alone.
+   *
+   * @generated from field: string resource_type = 10;
+   */
+  resourceType: string;
+
+  /**
+   * This resource alone.
+   *
+   * @generated from field: string resource_id = 11;
+   */
+  resourceId: string;
+
+  /**
+   * Of this time or later, by the time in the entry's id, to the ms.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 12;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 13;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * Of this request alone.
+   *
+   * @generated from field: string request_id = 14;
+   */
+  requestId: string;
 };
 
 /**
@@ -96,11 +168,17 @@ export const ListAuditEntriesResponseSchema: GenMessage<ListAuditEntriesResponse
 /**
  * The audit log of the caller's tenant.
  *
+ * `GET /audit/export` on the HTTP port answers it as NDJSON, to whoever may list it: a line for each AuditEntry in the JSON of this contract, in the order of
+ * the chain, with the filters of ListAuditEntriesRequest as query parameters (`action=secret_created&startTime=2026-01-01T00:00:00Z`) and `after`, the
+ * sequence to go on after. The last line is `{"after": …, "complete": true, "head": …}` with all that had been committed before; or `complete` is false and
+ * `reason` says why: go on with its `after`. An export is recorded in the log. Two at once for a tenant; more fail with OVERLOADED.
+ *
  * @generated from service latchkey.v1.AuditService
  */
 export const AuditService: GenService<{
   /**
-   * Lists entries, newest first.
+   * Lists entries, newest first. Filters are joined by AND. A page may hold fewer entries than asked for, even none, while there are more: where filters
+   * are joined of which each alone matches many entries. It is the last only where next_page_token is empty.
    * Fails with PAGE_TOKEN_INVALID.
    *
    * @generated from rpc latchkey.v1.AuditService.ListAuditEntries

@@ -1,8 +1,8 @@
-import { newId } from '../../base/id.ts';
 import type { Em } from '../../db/transaction.ts';
 import { AuditEntry } from '../../model/audit-entry.ts';
 import type { JsonObject } from '../../model/json.ts';
 import type { Call, ReadEntry } from '../call.ts';
+import { newAuditId } from './audit-id.ts';
 
 /** What an entry is about. */
 export type Resource = { type: string; id: string };
@@ -15,7 +15,7 @@ export function audit(em: Em, call: Call, action: string, resource: Resource, st
   em.persist(
     em.create(AuditEntry, {
       tenantId: principal.tenantId,
-      id: newId('aud', now),
+      id: newAuditId(app.auditKeys, principal.tenantId, now),
       ...actorOf(call),
       action,
       resourceType: resource.type,
@@ -42,7 +42,7 @@ export function readEntry(call: Call, action: string, { type, id }: Resource): R
   const { tenantId } = principal;
   return {
     tenantId,
-    id: newId('aud', time),
+    id: newAuditId(call.app.auditKeys, tenantId, time),
     actorKind,
     actorId,
     onBehalfOf,

@@ -1,15 +1,16 @@
 import type { Pool } from 'pg';
 import { StartError } from '../../base/error.ts';
-import { newId } from '../../base/id.ts';
 import { ACTIVE_KEY_MS, type Keyring } from '../../crypto/keyring.ts';
 import type { MasterKeys } from '../../crypto/master-keys.ts';
 import { IntegrityError } from '../../crypto/sealed-value.ts';
-import { hot } from '../../db/hot.ts';
 import { rewrapInstallation } from '../../db/installation.ts';
 import type { Orm } from '../../db/orm.ts';
 import { REPLICA_GONE_MS, replicasWithout } from '../../db/replicas.ts';
+import { tenantIds } from '../../db/tenants.ts';
 import { type Em, inTenant } from '../../db/transaction.ts';
 import { AuditEntry } from '../../model/audit-entry.ts';
+import { newAuditId } from '../audit/audit-id.ts';
+import type { AuditKeys } from '../call.ts';
 import { SEALED_COLUMNS, type SealedColumn } from './sealed-columns.ts';
 
 /** What a rotation works with. */
@@ -18,6 +19,7 @@ export type RotationTools = {
   pool: Pool;
   masterKeys: MasterKeys;
   keyring: Keyring;
+  auditKeys: AuditKeys;
   /** Told what goes on, for people. */
   progress: (text: string) => void;
   /** Waits so many ms. */
@@ -32,7 +34,6 @@ export type RotationReport = {
   broken: string[];
 };
 
-const TENANTS_READ = 1_000;
 const VALUES_LOCKED = 200;
 const ASK_MS = 1_000;
 
@@ -80,15 +81,6 @@ async function awaitReplicas({ pool, masterKeys, progress, pause }: RotationTool
   }
 }
 
-async function* tenantIds(pool: Pool): AsyncGenerator<string> {
-  for (let after = ''; ; ) {
-    const rows = await hot<{ tenant_id: string }>(pool, 'routeTenants', [after, TENANTS_READ, 0]);
-    for (const row of rows) yield row.tenant_id;
-    if (rows.length < TENANTS_READ) return;
-    after = rows.at(-1)!.tenant_id;
-  }
-}
-
 type DataKeyRow = { id: string; wrapped: Buffer; master_key_name: string };
 
 async function rewrapDataKeys({ orm, keyring, masterKeys }: RotationTools, tenantId: string): Promise<number> {
@@ -121,7 +113,7 @@ async function resealTenant(tools: RotationTools, tenantId: string, broken: stri
       after = batch.last;
     }
   }
-  if (values > 0) await inTenant(tools.orm, tenantId, (em) => recordRotation(em, tenantId));
+  if (values > 0) await inTenant(tools.orm, tenantId, (em) => recordRotation(em, tools.auditKeys, tenantId));
   return values;
 }
 
@@ -169,9 +161,16 @@ async function resealBatch(
   });
 }
 
-async function recordRotation(em: Em, tenantId: string): Promise<void> {
+async function recordRotation(em: Em, auditKeys: AuditKeys, tenantId: string): Promise<void> {
   em.create(AuditEntry, {
-    ...{ tenantId, id: newId('aud'), actorKind: 'system', actorId: '', onBehalfOf: '', action: 'keys_rotated' },
+    ...{
+      tenantId,
+      id: newAuditId(auditKeys, tenantId),
+      actorKind: 'system',
+      actorId: '',
+      onBehalfOf: '',
+      action: 'keys_rotated',
+    },
     ...{
       resourceType: 'tenant',
       resourceId: tenantId,

@@ -4,6 +4,7 @@ import { hot } from '../../db/hot.ts';
 import { credentialPlace } from '../../model/credential.ts';
 import { tokenGenerationPlace } from '../../model/token-generation.ts';
 import type { TokenSet } from '../../oauth/token-set.ts';
+import { newAuditId } from '../audit/audit-id.ts';
 import type { App, OAuthSetup, ReadyCredential } from '../call.ts';
 import { dueTimes } from './due-times.ts';
 import { failpoint } from './failpoints.ts';
@@ -97,7 +98,7 @@ async function statementValues(
   const said = { provider, generation: generation + 1, expire_time: expireTime, scopes: granted };
   return [
     ...[tenantId, connectionId, lease.epoch, generation, lease.attemptId, JSON.stringify(token), sealed, kept],
-    JSON.stringify({ id: newId('aud', now), action: 'connection_refreshed', after: said }),
+    JSON.stringify({ id: newAuditId(app.auditKeys, tenantId, now), action: 'connection_refreshed', after: said }),
     JSON.stringify({ id: newId('evt', now), type: 'connection.refreshed', generation: generation + 1, payload: said }),
   ];
 }

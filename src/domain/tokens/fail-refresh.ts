@@ -1,6 +1,7 @@
 import { newId } from '../../base/id.ts';
 import { hot } from '../../db/hot.ts';
 import type { OAuthError } from '../../oauth/oauth-error.ts';
+import { newAuditId } from '../audit/audit-id.ts';
 import type { App, ReadyCredential } from '../call.ts';
 import { judgeAnswer, pauseMs, type Verdict } from './judge-answer.ts';
 import type { Lease } from './lease.ts';
@@ -34,7 +35,7 @@ export async function failRefresh(
   const type = dead ? 'connection.reauthorization_required' : 'connection.refresh_failed';
   const [row] = await hot<{ applied: boolean }>(app.pool, 'failRefresh', [
     ...[tenantId, connectionId, lease.epoch, generation, JSON.stringify(failure)],
-    JSON.stringify({ id: newId('aud', now), action: 'connection_refresh_failed', after: said }),
+    JSON.stringify({ id: newAuditId(app.auditKeys, tenantId, now), action: 'connection_refresh_failed', after: said }),
     JSON.stringify({ id: newId('evt', now), type, generation, payload: said }),
   ]);
   const applied = row!.applied;

@@ -15,7 +15,7 @@ const validator = createValidator({
 });
 
 /** Fails with FIELD_INVALID, naming each field that breaks its rules. */
-export function validate({ desc }: Method, request: Message): void {
+export function validate({ desc }: Pick<Method, 'desc'>, request: Message): void {
   if (!isStorable(request)) {
     const unstorable = unstorableText(request, '') ?? '';
     throw new LatchkeyError('FIELD_INVALID', {
