@@ -12,7 +12,7 @@ const STATEMENTS = {
   appendAudit: 'select latchkey.append_audit(key, value) from jsonb_each($1)',
   routeUnsealedAudit: 'select * from latchkey.route_unsealed_audit($1)',
   readUnsealedAudit: 'select * from latchkey.read_unsealed_audit($1, $2)',
-  readAuditEntries: 'select * from latchkey.read_audit_entries($1, $2)',
+  hashAuditEntries: 'select latchkey.hash_audit_entries($1, $2) as hashes',
   readAuditHead: 'select * from latchkey.read_audit_head($1)',
   sealAudit: 'select latchkey.seal_audit($1, $2, $3, $4, $5, $6, $7, $8, $9) as sealed',
   markUsed: 'select latchkey.mark_used($1, $2, $3)',

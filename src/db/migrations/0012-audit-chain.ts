@@ -44,6 +44,20 @@ create table latchkey.audit_unsealed (
 comment on table latchkey.audit_unsealed is 'Audit entries that wait to be sealed, a row for each statement that wrote some. It is seen when the entries are: none can be passed over, however late it commits.';
 `;
 
+/** What an entry's hash is over, in this order (src/domain/audit/seal.ts). */
+const HASHED = [
+  ...['tenant_id', 'id', 'actor_kind', 'actor_id', 'on_behalf_of', 'action', 'resource_type', 'resource_id'].map(
+    (name) => `e.${name}`,
+  ),
+  ...[
+    'e.before::text',
+    'e.after::text',
+    'e.request_id',
+    'e.address',
+    '(extract(epoch from e.create_time) * 1000000)::bigint::text',
+  ],
+];
+
 const FUNCTIONS = `
 create function latchkey.queue_audit() returns trigger language plpgsql as $$
 begin
@@ -90,6 +104,18 @@ begin
     from unnest(p_ids) as wanted(id) join latchkey.audit_entry e on e.tenant_id = p_tenant and e.id = wanted.id;
 end $$;
 
+-- Their hashes, one after the other, for who is sure to be the first to ask; who proves them later works them out elsewhere. 32 zeros where an entry is gone.
+create function latchkey.hash_audit_entries(p_tenant text, p_ids text[]) returns bytea language plpgsql as $$
+begin
+  perform latchkey.enter(p_tenant);
+  return (
+    select string_agg(coalesce(h.hash, decode(repeat('00', 32), 'hex')), '' order by wanted.at)
+      from unnest(p_ids) with ordinality as wanted(id, at)
+      left join lateral (
+        select sha256(convert_to(${HASHED.map((text) => `coalesce(length(${text}) || ':' || ${text}, '-')`).join(' || ')}, 'UTF8')) as hash
+          from latchkey.audit_entry e where e.tenant_id = p_tenant and e.id = wanted.id) h on true);
+end $$;
+
 create function latchkey.read_audit_head(p_tenant text) returns table (last_sequence bigint, hash bytea) language plpgsql as $$
 begin
   perform latchkey.enter(p_tenant);
@@ -122,6 +148,7 @@ end $$;
 const SERVICE_FUNCTIONS = [
   'read_unsealed_audit(text, integer)',
   'read_audit_entries(text, text[])',
+  'hash_audit_entries(text, text[])',
   'read_audit_head(text)',
   'seal_audit(text, bigint[], bigint, text[], bytea, bytea, bytea, boolean, timestamptz)',
   'route_unsealed_audit(integer)',

@@ -1,6 +1,6 @@
 import { hot } from '../../db/hot.ts';
 import type { App } from '../call.ts';
-import { entryHash, GONE, NO_HASH, type Seal, type StoredEntry, sealHash } from './seal.ts';
+import { NO_HASH, type Seal, sealHash } from './seal.ts';
 
 type Unsealed = {
   queue_ids: string[];
@@ -22,13 +22,12 @@ export async function sealEntries(
   const [unsealed] = await hot<Unsealed>(pool, 'readUnsealedAudit', [tenantId, MOST_AT_ONCE]);
   if (!unsealed) return 'none';
   const entryIds = [...new Set(unsealed.entry_ids)].sort();
-  const entries = await hot<StoredEntry>(pool, 'readAuditEntries', [tenantId, entryIds]);
+  const [hashed] = await hot<{ hashes: Buffer }>(pool, 'hashAuditEntries', [tenantId, entryIds]);
   const time = new Date(clock.now());
-  const hashes = new Map(entries.map((entry) => [entry.id, entryHash(tenantId, entry)]));
   const seal: Seal = {
     ...{ tenantId, entryIds },
     firstSequence: Number(unsealed.last_sequence ?? 0) + 1,
-    entryHashes: Buffer.concat(entryIds.map((id) => hashes.get(id) ?? GONE)),
+    entryHashes: hashed!.hashes,
     previousHash: unsealed.last_hash ?? NO_HASH,
     // What the chain has begun with is past adopting.
     adopted: unsealed.adopted && unsealed.last_adopted !== false,

@@ -39,14 +39,18 @@ export const NO_HASH = Buffer.alloc(HASH_BYTES);
 /** Stands for an entry that was gone before it could be sealed. */
 export const GONE = Buffer.alloc(HASH_BYTES);
 
-/** SHA-256 of a whole entry. */
+/** SHA-256 of a whole entry: of each of its texts the length in characters, `:` and the text, or `-` where there is none. As hash_audit_entries has it. */
 export function entryHash(tenantId: string, entry: StoredEntry): Buffer {
   const { id, actor_kind, actor_id, on_behalf_of, action, resource_type, resource_id, before, after } = entry;
   const whole = [
     ...[tenantId, id, actor_kind, actor_id, on_behalf_of, action, resource_type, resource_id, before, after],
     ...[entry.request_id, entry.address, entry.time_us],
   ];
-  return hash('sha256', JSON.stringify(whole), 'buffer');
+  return hash('sha256', whole.map(delimited).join(''), 'buffer');
+}
+
+function delimited(text: string | null): string {
+  return text === null ? '-' : `${[...text].length}:${text}`;
 }
 
 /** HMAC-SHA-256 of a seal and, by the hash before it, of all seals before. */
