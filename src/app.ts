@@ -25,12 +25,14 @@ import { PageTokens } from './db/paging.ts';
 import { openPool } from './db/pool.ts';
 import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
 import type { App, Caches, OAuthSetup, OperatorInstance, Principal, ReadyCredential } from './domain/call.ts';
+import { TenantFeeds } from './domain/feeds/event-feeds.ts';
 import { ProviderHealthCounts } from './domain/integrations/provider-health-log.ts';
 import { FetchedTokenCache } from './domain/tokens/fetched-tokens.ts';
 import { RefreshesUnderWay } from './domain/tokens/refreshes.ts';
 import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { servicesFor } from './handlers/index.ts';
+import { EventPlacer } from './jobs/event-placer.ts';
 import { Housekeeper } from './jobs/housekeeper.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
@@ -123,7 +125,11 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const housekeeper = new Housekeeper(app);
   housekeeper.start();
   opened.push(() => housekeeper.stop());
+  const placer = new EventPlacer(app);
+  placer.start();
+  opened.push(() => placer.stop());
   opened.push(() => drainServers({ grpc, http, pipeline, proxy, health, graceMs: config.shutdownGraceMs }));
+  opened.push(() => app.eventFeeds.stop());
   const firstAdminKey = await ensureOperatorKey(app);
   const grpcPort = await listenGrpc(grpc, config);
   const httpPort = await listenHttp(http, config);
@@ -190,7 +196,11 @@ async function openApp(
     linkKey: createHmac('sha256', installation.secret).update('links').digest(),
     ...{ replicaId, commitPool, refreshes },
     fetchedTokens: new FetchedTokenCache(systemClock, FETCHED_TOKENS_CACHED),
-    changes: { wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal) },
+    changes: {
+      wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal),
+      any: (timeoutMs, signal) => signals.wait(ANY_CHANGE, timeoutMs, signal),
+    },
+    ...{ eventFeeds: new TenantFeeds(), watches: new Slots() },
   };
   observe(app, listener);
   return { app, listener, replicaId };
@@ -254,6 +264,8 @@ function openCaches(config: Config, metrics: Metrics, { trusted }: ChangeListene
   };
 }
 
+const ANY_CHANGE = 'any';
+
 function signalKey({ kind, tenantId, id }: Changed): string {
   return `${kind} ${tenantId} ${id}`;
 }
@@ -261,6 +273,7 @@ function signalKey({ kind, tenantId, id }: Changed): string {
 function forget({ principals, credentials, oauthSetups }: Caches, signals: Signals, changed: Changed): void {
   const { kind, tenantId, id } = changed;
   signals.fire(signalKey(changed));
+  if (kind !== 'event') signals.fire(ANY_CHANGE);
   if (kind === 'integration') {
     oauthSetups.drop(`${tenantId} ${id}`);
     credentials.dropWhere((known) => known.tenantId === tenantId && known.integrationId === id);

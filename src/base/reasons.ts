@@ -9,6 +9,7 @@ export type CodeName =
   | 'RESOURCE_EXHAUSTED'
   | 'FAILED_PRECONDITION'
   | 'ABORTED'
+  | 'OUT_OF_RANGE'
   | 'UNIMPLEMENTED'
   | 'INTERNAL'
   | 'UNAVAILABLE'
@@ -83,6 +84,9 @@ export const REASONS = {
   TARGET_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the other side could not be reached' },
   TARGET_TIMEOUT: { code: 'DEADLINE_EXCEEDED', text: 'the other side did not answer in time' },
   RESPONSE_TOO_LARGE: { code: 'RESOURCE_EXHAUSTED', text: 'the other side answered too much' },
+  CURSOR_EXPIRED: { code: 'OUT_OF_RANGE', text: 'events after the cursor may have been deleted' },
+  CURSOR_INVALID: { code: 'INVALID_ARGUMENT', text: 'the cursor is not valid' },
+  READER_TOO_SLOW: { code: 'RESOURCE_EXHAUSTED', text: 'a message was not taken in time' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

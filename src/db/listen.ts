@@ -10,7 +10,7 @@ const BELIEVED_MS = 5_000;
 
 /** What changed: every replica drops what it remembers of it. */
 export type Changed = {
-  kind: 'connection' | 'secret' | 'api_key' | 'user' | 'integration' | 'authorization' | 'account';
+  kind: 'connection' | 'secret' | 'api_key' | 'user' | 'integration' | 'authorization' | 'account' | 'event';
   tenantId: string;
   id: string;
 };

@@ -2,15 +2,21 @@ import { hot } from '../db/hot.ts';
 import { closeAuthorization } from '../domain/authorizations/close-authorization.ts';
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
-import { warnOfExpiry } from '../domain/tokens/warn-of-expiry.ts';
+import { tellExpired, warnOfExpiry } from '../domain/tokens/warn-of-expiry.ts';
 import { Revocation } from '../model/revocation.ts';
 
 type Route = { tenant_id: string; id: string };
 
 const EVERY_MS = 60_000;
 const MOST_AT_ONCE = 500;
+const EVENTS_AT_ONCE = 5_000;
+/** A cursor that has just not expired finds all that came after it, although some of that began a moment before. */
+const REAPED_LATER_MS = 3_600_000;
 
-/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled. */
+/**
+ * Says what ends within a week and what has ended, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end,
+ * revocations a month after they were settled, events after their retention.
+ */
 export class Housekeeper {
   readonly #app: App;
   #timer: NodeJS.Timeout | undefined;
@@ -41,10 +47,24 @@ export class Housekeeper {
     const app = this.#app;
     const expiring = await hot<Route>(app.pool, 'routeExpiringGrants', [MOST_AT_ONCE]);
     for (const { tenant_id: tenantId, id } of expiring) await warnOfExpiry(app, tenantId, id);
+    const expired = await hot<Route>(app.pool, 'routeExpiredCredentials', [MOST_AT_ONCE]);
+    for (const { tenant_id: tenantId, id } of expired) await tellExpired(app, tenantId, id);
     const ended = await hot<Route>(app.pool, 'routeEndedAuthorizations', [MOST_AT_ONCE]);
     for (const { tenant_id: tenantId, id } of ended) await closeAuthorization(app, tenantId, id);
     const settled = await hot<Route>(app.pool, 'routeSettledRevocations', [MOST_AT_ONCE]);
     for (const { tenant_id: tenantId, id } of settled)
       await changeIn(app, tenantId, (em) => em.nativeDelete(Revocation, { tenantId, id }));
+    await this.#reapEvents();
+  }
+
+  async #reapEvents(): Promise<void> {
+    const { pool, config } = this.#app;
+    for (;;) {
+      const [row] = await hot<{ reaped: number }>(pool, 'reapEvents', [
+        config.retentionMs + REAPED_LATER_MS,
+        EVENTS_AT_ONCE,
+      ]);
+      if (row!.reaped < EVENTS_AT_ONCE) return;
+    }
   }
 }

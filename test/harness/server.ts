@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { AccessService } from '../../gen/latchkey/v1/access_service_pb.ts';
 import { AuditService } from '../../gen/latchkey/v1/audit_service_pb.ts';
 import { ConnectionService } from '../../gen/latchkey/v1/connection_service_pb.ts';
+import { EventService } from '../../gen/latchkey/v1/event_service_pb.ts';
 import { IntegrationService } from '../../gen/latchkey/v1/integration_service_pb.ts';
 import { LangflowService } from '../../gen/latchkey/v1/langflow_service_pb.ts';
 import { SecretService } from '../../gen/latchkey/v1/secret_service_pb.ts';
@@ -57,6 +58,7 @@ export type Clients = {
   secrets: Client<typeof SecretService>;
   access: Client<typeof AccessService>;
   audit: Client<typeof AuditService>;
+  events: Client<typeof EventService>;
 };
 
 type Options = {
@@ -181,5 +183,6 @@ export function clientsOf(transport: Transport): Clients {
     secrets: createClient(SecretService, transport),
     access: createClient(AccessService, transport),
     audit: createClient(AuditService, transport),
+    events: createClient(EventService, transport),
   };
 }

@@ -17,6 +17,7 @@ export const PERMISSIONS = [
   'secret:read',
   'secret:use',
   'secret:manage',
+  'event:read',
   'audit:read',
   'user:read',
   'user:act_as',
@@ -49,7 +50,10 @@ export type RoleName = (typeof ROLE_NAMES)[number];
 
 export const ROLES: Record<RoleName, RoleRules> = {
   admin: { permissions: expandScopes(['*']), ownPermissions: [] },
-  resource_manager: { permissions: expandScopes(['connection:*', 'integration:*', 'secret:*']), ownPermissions: OWN },
+  resource_manager: {
+    permissions: expandScopes(['connection:*', 'integration:*', 'secret:*', 'event:*']),
+    ownPermissions: OWN,
+  },
   approver: { permissions: ['connection:read', 'integration:read'], ownPermissions: [] },
   requestor: { permissions: ['integration:read'], ownPermissions: OWN },
 };
