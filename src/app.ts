@@ -13,6 +13,7 @@ import { SecretText } from './base/secret-text.ts';
 import { Signals } from './base/signals.ts';
 import { Slots } from './base/slots.ts';
 import { IdentityProvider } from './clients/identity-provider.ts';
+import { type EventSink, Kafka } from './clients/kafka.ts';
 import { UserService } from './clients/user-service.ts';
 import type { Config } from './config.ts';
 import { Keyring } from './crypto/keyring.ts';
@@ -33,6 +34,7 @@ import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { servicesFor } from './handlers/index.ts';
 import { EventPlacer } from './jobs/event-placer.ts';
+import { EventRelay } from './jobs/event-relay.ts';
 import { Housekeeper } from './jobs/housekeeper.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
@@ -70,6 +72,8 @@ export type Setting = {
   unfit: (error: Error) => void;
   /** Those that the settings ask for by default. */
   services?: readonly ServiceHandlers[];
+  /** Where events go, where that is not the Kafka of the settings. */
+  eventSink?: EventSink;
   /** Where `/metrics` comes from, where it is not this process alone. */
   metricsText?: (own: Registry) => Promise<string>;
 };
@@ -105,9 +109,9 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   warmValidation(methods);
   const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING' });
   const grpc = createGrpcServer(config, pipeline, methods, grpcHealth);
-  const health = new Health(app, listener, grpcHealth, [
-    ...new Set(methods.map((method) => method.labels.grpc_service)),
-  ]);
+  const relay = relayOf(app, setting.eventSink);
+  const served = [...new Set(methods.map((method) => method.labels.grpc_service))];
+  const health = new Health(app, listener, grpcHealth, served, () => (relay ? [relay.status()] : []));
   const proxy = new RequestProxy(app);
   const http = createHttpServer(config, {
     proxy,
@@ -125,6 +129,9 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const housekeeper = new Housekeeper(app);
   housekeeper.start();
   opened.push(() => housekeeper.stop());
+  // Before there are calls: what happens from now on is relayed.
+  await relay?.takeLanes();
+  opened.push(async () => relay?.stop());
   const placer = new EventPlacer(app);
   placer.start();
   opened.push(() => placer.stop());
@@ -135,6 +142,7 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const httpPort = await listenHttp(http, config);
   app.egress.refuse([grpcPort, httpPort]);
   app.publicUrl = publicUrlOf(config, httpPort);
+  relay?.start();
   return {
     ...{ app, grpcPort, httpPort, firstAdminKey },
     async stop() {
@@ -198,12 +206,17 @@ async function openApp(
     fetchedTokens: new FetchedTokenCache(systemClock, FETCHED_TOKENS_CACHED),
     changes: {
       wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal),
-      any: (timeoutMs, signal) => signals.wait(ANY_CHANGE, timeoutMs, signal),
+      any: (of, timeoutMs, signal) => signals.wait(of, timeoutMs, signal),
     },
     ...{ eventFeeds: new TenantFeeds(), watches: new Slots() },
   };
   observe(app, listener);
   return { app, listener, replicaId };
+}
+
+function relayOf(app: App, sink?: EventSink): EventRelay | null {
+  const { kafka } = app.config;
+  return kafka && new EventRelay(app, sink ?? new Kafka(kafka), kafka.topics);
 }
 
 /** Where browsers and providers reach this Latchkey. */
@@ -264,8 +277,6 @@ function openCaches(config: Config, metrics: Metrics, { trusted }: ChangeListene
   };
 }
 
-const ANY_CHANGE = 'any';
-
 function signalKey({ kind, tenantId, id }: Changed): string {
   return `${kind} ${tenantId} ${id}`;
 }
@@ -273,7 +284,7 @@ function signalKey({ kind, tenantId, id }: Changed): string {
 function forget({ principals, credentials, oauthSetups }: Caches, signals: Signals, changed: Changed): void {
   const { kind, tenantId, id } = changed;
   signals.fire(signalKey(changed));
-  if (kind !== 'event') signals.fire(ANY_CHANGE);
+  signals.fire(kind === 'event' ? 'event' : 'change');
   if (kind === 'integration') {
     oauthSetups.drop(`${tenantId} ${id}`);
     credentials.dropWhere((known) => known.tenantId === tenantId && known.integrationId === id);

@@ -141,8 +141,8 @@ export type FetchedToken = {
 export type ChangeSignals = {
   /** Resolves at the next change of `kind` and `id`, after `timeoutMs`, or when the signal aborts. */
   wait(changed: Changed, timeoutMs: number, signal: AbortSignal): Promise<void>;
-  /** The same at the next change of anything but the order of events. */
-  any(timeoutMs: number, signal: AbortSignal): Promise<void>;
+  /** The same at the next news of events, or of anything else. */
+  any(of: 'event' | 'change', timeoutMs: number, signal: AbortSignal): Promise<void>;
 };
 
 /** What happens in the tenants that somebody watches. */
@@ -154,6 +154,7 @@ export type EventFeeds = {
 };
 /** An event as it is stored. */
 export type EventRow = {
+  tenantId: string;
   id: string;
   type: string;
   aggregateType: string;

@@ -27,7 +27,7 @@ export class EventPlacer {
     const { changes, log, pool } = this.#app;
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      const waiting = changes.any(LOOK_MS * (0.75 + Math.random() / 2), signal);
+      const waiting = changes.any('change', LOOK_MS * (0.75 + Math.random() / 2), signal);
       try {
         while ((await placeEvents(pool, false)) && !signal.aborted);
       } catch (error) {

@@ -11,6 +11,7 @@ import { LangflowService } from '../../gen/latchkey/v1/langflow_service_pb.ts';
 import { SecretService } from '../../gen/latchkey/v1/secret_service_pb.ts';
 import { type Replica, startReplica } from '../../src/app.ts';
 import { errorSummary } from '../../src/base/log.ts';
+import type { EventSink } from '../../src/clients/kafka.ts';
 import { readConfig } from '../../src/config.ts';
 import type { ServiceHandlers } from '../../src/handlers/implement.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
@@ -66,6 +67,8 @@ type Options = {
   services?: readonly ServiceHandlers[];
   database?: TestDatabase;
   masterKey?: string;
+  /** In place of Kafka. */
+  eventSink?: EventSink;
 };
 
 /** Our server in this process, on free ports, with a real database and a real issuer. */
@@ -95,6 +98,7 @@ export class TestServer {
     services,
     database: given,
     masterKey = newMasterKey(),
+    eventSink,
   }: Options = {}): Promise<TestServer> {
     const database = given ?? (await createTestDatabase());
     const issuer = await TestIssuer.start();
@@ -107,7 +111,11 @@ export class TestServer {
     const unfit = (error: Error) => {
       throw error;
     };
-    const replica = await startReplica({ config, log, unfit, ...(services ? { services } : {}) });
+    const replica = await startReplica({
+      ...{ config, log, unfit },
+      ...(services ? { services } : {}),
+      ...(eventSink ? { eventSink } : {}),
+    });
     return new TestServer({ replica, database, issuer, masterKey, logLines }, given === undefined);
   }
 

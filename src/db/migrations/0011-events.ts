@@ -69,15 +69,17 @@ begin
   return query select * from latchkey.outbox o where o.tenant_id = p_tenant and o.id = any (p_ids);
 end $$;
 
-create function latchkey.route_lane(p_lane smallint, p_after bigint, p_limit integer) returns table (tenant_id text, id text)
+create function latchkey.route_lanes(p_lanes smallint[], p_after bigint[], p_limit integer) returns table (tenant_id text, id text)
 language sql stable security definer set search_path = '' as $$
-  select o.tenant_id, o.id from latchkey.outbox o where o.lane = p_lane and o.position > p_after order by o.position limit p_limit
+  select o.tenant_id, o.id from unnest(p_lanes, p_after) l (lane, after),
+    lateral (select e.tenant_id, e.id, e.position from latchkey.outbox e where e.lane = l.lane and e.position > l.after order by e.position limit p_limit) o
+   order by o.position limit p_limit
 $$;
 
--- The rows of a lane, tenant by tenant under its policies, in one round trip.
-create function latchkey.read_lane(p_lane smallint, p_after bigint, p_limit integer) returns setof latchkey.outbox language plpgsql as $$
+-- The next rows of lanes, tenant by tenant under its policies, in one round trip.
+create function latchkey.read_lanes(p_lanes smallint[], p_after bigint[], p_limit integer) returns setof latchkey.outbox language plpgsql as $$
 declare
-  v_routes json := (select json_object_agg(r.tenant_id, r.ids) from (select l.tenant_id, json_agg(l.id) as ids from latchkey.route_lane(p_lane, p_after, p_limit) l group by 1) r);
+  v_routes json := (select json_object_agg(r.tenant_id, r.ids) from (select l.tenant_id, json_agg(l.id) as ids from latchkey.route_lanes(p_lanes, p_after, p_limit) l group by 1) r);
   v record;
 begin
   for v in select t.key as tenant_id, array(select json_array_elements_text(t.value)) as ids from json_each(v_routes) t loop
@@ -213,7 +215,7 @@ end $$;
 
 const ROUTING_FUNCTIONS = [
   'place_events(integer, boolean)',
-  'route_lane(smallint, bigint, integer)',
+  'route_lanes(smallint[], bigint[], integer)',
   'outbox_head()',
   'outbox_lag()',
   'reap_events(bigint, integer)',
@@ -222,7 +224,7 @@ const ROUTING_FUNCTIONS = [
 const NEW = [
   'read_events(text, bigint, integer)',
   'read_events_of(text, text[])',
-  'read_lane(smallint, bigint, integer)',
+  'read_lanes(smallint[], bigint[], integer)',
   'take_lanes(integer)',
   'record_event(text, text, text, text, integer, jsonb)',
   ...ROUTING_FUNCTIONS,

@@ -39,7 +39,13 @@ const PERMISSIONS: Record<string, Permission | null> = {
 
 export function eventOf(row: StoredEvent): EventRow {
   return {
-    ...{ id: row.id, type: row.type, aggregateType: row.aggregate_type, aggregateId: row.aggregate_id },
+    ...{
+      tenantId: row.tenant_id,
+      id: row.id,
+      type: row.type,
+      aggregateType: row.aggregate_type,
+      aggregateId: row.aggregate_id,
+    },
     ...{ generation: row.generation, ownerUserId: row.owner_user_id, projectId: row.project_id, payload: row.payload },
     ...{ createTime: new Date(row.create_time), position: Number(row.position ?? 0) },
   };
