@@ -14,6 +14,7 @@ import { SecretText } from './base/secret-text.ts';
 import { Signals } from './base/signals.ts';
 import { Slots } from './base/slots.ts';
 import { IdentityProvider } from './clients/identity-provider.ts';
+import { type EventSink, Kafka } from './clients/kafka.ts';
 import { UserService } from './clients/user-service.ts';
 import type { Config } from './config.ts';
 import { Keyring } from './crypto/keyring.ts';
@@ -36,6 +37,7 @@ import type {
   ReadyCredential,
   ReadyInboundEndpoint,
 } from './domain/call.ts';
+import { TenantFeeds } from './domain/feeds/event-feeds.ts';
 import { ProviderHealthCounts } from './domain/integrations/provider-health-log.ts';
 import { FetchedTokenCache } from './domain/tokens/fetched-tokens.ts';
 import { RefreshesUnderWay } from './domain/tokens/refreshes.ts';
@@ -46,6 +48,8 @@ import { servicesFor } from './handlers/index.ts';
 import { AuditSealer } from './jobs/audit-sealer.ts';
 import { CheckSweeper } from './jobs/check-sweeper.ts';
 import { DeliverySender } from './jobs/delivery-sender.ts';
+import { EventPlacer } from './jobs/event-placer.ts';
+import { EventRelay } from './jobs/event-relay.ts';
 import { Housekeeper } from './jobs/housekeeper.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { ReadAuditWriter } from './jobs/read-audit.ts';
@@ -89,6 +93,8 @@ export type Setting = {
   unfit: (error: Error) => void;
   /** Those that the settings ask for by default. */
   services?: readonly ServiceHandlers[];
+  /** Where events go, where that is not the Kafka of the settings. */
+  eventSink?: EventSink;
   /** Where `/metrics` comes from, where it is not this process alone. */
   metricsText?: (own: Registry) => Promise<string>;
 };
@@ -124,9 +130,9 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   warmValidation(methods);
   const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING' });
   const grpc = createGrpcServer(config, pipeline, methods, grpcHealth);
-  const health = new Health(app, listener, grpcHealth, [
-    ...new Set(methods.map((method) => method.labels.grpc_service)),
-  ]);
+  const relay = relayOf(app, setting.eventSink);
+  const served = [...new Set(methods.map((method) => method.labels.grpc_service))];
+  const health = new Health(app, listener, grpcHealth, served, () => (relay ? [relay.status()] : []));
   const proxy = new RequestProxy(app);
   const auditExports = new AuditExports(app);
   const http = createHttpServer(config, {
@@ -154,14 +160,22 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const sealer = new AuditSealer(app);
   sealer.start();
   opened.push(() => sealer.stop());
+  // Before there are calls: what happens from now on is relayed.
+  await relay?.takeLanes();
+  opened.push(async () => relay?.stop());
+  const placer = new EventPlacer(app);
+  placer.start();
+  opened.push(() => placer.stop());
   opened.push(() =>
     drainServers({ grpc, http, pipeline, proxy, auditExports, health, graceMs: config.shutdownGraceMs }),
   );
+  opened.push(() => app.eventFeeds.stop());
   const firstAdminKey = await ensureOperatorKey(app);
   const grpcPort = await listenGrpc(grpc, config);
   const httpPort = await listenHttp(http, config);
   app.egress.refuse([grpcPort, httpPort]);
   app.publicUrl = publicUrlOf(config, httpPort);
+  relay?.start();
   return {
     ...{ app, grpcPort, httpPort, firstAdminKey },
     async stop() {
@@ -232,7 +246,11 @@ async function openApp(
     linkKey: createHmac('sha256', installation.secret).update('links').digest(),
     ...{ replicaId, commitPool, refreshes },
     fetchedTokens: new FetchedTokenCache(systemClock, FETCHED_TOKENS_CACHED),
-    changes: { wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal) },
+    changes: {
+      wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal),
+      any: (of, timeoutMs, signal) => signals.wait(of, timeoutMs, signal),
+    },
+    ...{ eventFeeds: new TenantFeeds(), watches: new Slots() },
   };
   // It sends with all that the process shares, and is a part of it.
   const app = parts as App;
@@ -240,6 +258,11 @@ async function openApp(
   app.deliveries = sender;
   observe(app, listener);
   return { app, sender, listener, replicaId };
+}
+
+function relayOf(app: App, sink?: EventSink): EventRelay | null {
+  const { kafka } = app.config;
+  return kafka && new EventRelay(app, sink ?? new Kafka(kafka), kafka.topics);
 }
 
 /** Where browsers and providers reach this Latchkey. */
@@ -317,6 +340,7 @@ function forget(
 ): void {
   const { kind, tenantId, id } = changed;
   signals.fire(signalKey(changed));
+  signals.fire(kind === 'event' ? 'event' : 'change');
   if (kind === 'integration') {
     oauthSetups.drop(`${tenantId} ${id}`);
     credentials.dropWhere((known) => known.tenantId === tenantId && known.integrationId === id);

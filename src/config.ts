@@ -5,6 +5,7 @@ import { parseAllowlist } from './egress/allowlist.ts';
 
 export type Config = Readonly<ReturnType<typeof readConfig>>;
 export type AuditReads = 'batched' | 'strict' | 'off';
+export type KafkaSettings = NonNullable<ReturnType<typeof readKafka>>;
 export type UserServiceSettings = NonNullable<ReturnType<typeof readUserService>>;
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -33,6 +34,7 @@ export function readConfig(env: Env = process.env) {
     credentialCacheEntries: read.integer('CREDENTIAL_CACHE_ENTRIES', 100_000, 0, 10_000_000),
     retentionDays: read.integer('RETENTION_DAYS', 30, 1, 3_650),
     refresh: readRefresh(read, production),
+    kafka: readKafka(read),
     userService: readUserService(read, production),
     corsOrigins: read.list('CORS_ORIGINS'),
     langflow: readLangflow(read),
@@ -42,6 +44,7 @@ export function readConfig(env: Env = process.env) {
     trustedProxies: read.integer('TRUST_PROXY', 0, 0, 10),
     maxInFlight: read.integer('MAX_IN_FLIGHT', 2_000, 1, 1_000_000),
     maxMessageBytes: read.integer('MAX_MESSAGE_BYTES', 4 * 1024 * 1024, 1024, 64 * 1024 * 1024),
+    streamStallMs: read.integer('STREAM_STALL_MS', 30_000, 100, 3_600_000),
     maxCallMs: read.integer('MAX_CALL_MS', 60_000, 100, 3_600_000),
     proxyMaxInFlight: read.integer('PROXY_MAX_IN_FLIGHT', 1_000, 1, 100_000),
     proxyIdleMs: read.integer('PROXY_IDLE_MS', 120_000, 100, 3_600_000),
@@ -184,6 +187,32 @@ function readSandbox(read: Reader, production: boolean) {
     on: wanted && !production,
     port: read.integer('SANDBOX_PORT', 9400, 0, 65535),
     url: wanted && !production ? read.httpUrl('SANDBOX_URL') : '',
+  };
+}
+
+/** Null: no events go to Kafka. */
+function readKafka(read: Reader) {
+  const brokers = read.list('KAFKA_BROKERS');
+  for (const broker of brokers)
+    if (!/^(\[[0-9a-fA-F:]+\]|[^\s:[\]]+):\d{1,5}$/.test(broker))
+      read.fault('KAFKA_BROKERS must list brokers as host:port, separated by commas');
+  if (brokers.length === 0) return null;
+  const ca = read.file('KAFKA_TLS_CA_FILE');
+  const mechanism = read.choice('KAFKA_SASL_MECHANISM', '', ['', 'PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']);
+  const username = read.text('KAFKA_SASL_USERNAME', '');
+  const password = read.text('KAFKA_SASL_PASSWORD', '');
+  if (new Set([mechanism !== '', username !== '', password !== '']).size > 1)
+    read.fault('KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD go together');
+  return {
+    ...{ brokers, clientId: read.text('KAFKA_CLIENT_ID', 'latchkey') },
+    tls: read.choice('KAFKA_TLS', ca ? 'true' : 'false', ['true', 'false']) === 'true' ? { ca } : null,
+    sasl: mechanism === '' ? null : { mechanism, username, password },
+    topics: {
+      token: read.text('KAFKA_TOPIC_TOKEN_EVENTS', 'token-events'),
+      entity: read.text('KAFKA_TOPIC_ENTITY_EVENTS', 'entity-events'),
+      /** Empty: others are not sent. */
+      other: read.text('KAFKA_TOPIC_EVENTS', ''),
+    },
   };
 }
 

@@ -84,6 +84,23 @@ export function createMetrics() {
       labelNames: ['outcome'] as const,
       registers,
     }),
+    relayedEvents: new Counter({
+      name: 'latchkey_outbox_relayed_events_total',
+      help: 'Events that were passed on to Kafka, or had nothing for it.',
+      registers,
+    }),
+    outboxLagEvents: new Gauge({
+      name: 'latchkey_outbox_lag_events',
+      help: 'Events that wait to be passed on to Kafka, on whatever replica.',
+      aggregator: 'max',
+      registers,
+    }),
+    outboxLagSeconds: new Gauge({
+      name: 'latchkey_outbox_lag_seconds',
+      help: 'How long the event that waits longest to be passed on to Kafka has waited.',
+      aggregator: 'max',
+      registers,
+    }),
     integrityFailures: new Counter({
       name: 'latchkey_integrity_failures_total',
       help: 'Stored ciphertexts that did not open.',

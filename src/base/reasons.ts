@@ -9,6 +9,7 @@ export type CodeName =
   | 'RESOURCE_EXHAUSTED'
   | 'FAILED_PRECONDITION'
   | 'ABORTED'
+  | 'OUT_OF_RANGE'
   | 'UNIMPLEMENTED'
   | 'INTERNAL'
   | 'UNAVAILABLE'
@@ -93,6 +94,9 @@ export const REASONS = {
     text: 'another inbound endpoint of the project has this name',
   },
   INBOUND_MESSAGE_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such inbound message' },
+  CURSOR_EXPIRED: { code: 'OUT_OF_RANGE', text: 'events after the cursor may have been deleted' },
+  CURSOR_INVALID: { code: 'INVALID_ARGUMENT', text: 'the cursor is not valid' },
+  READER_TOO_SLOW: { code: 'RESOURCE_EXHAUSTED', text: 'a message was not taken in time' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

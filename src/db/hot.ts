@@ -27,6 +27,17 @@ const STATEMENTS = {
   routeExpiringGrants: 'select * from latchkey.route_expiring_grants($1)',
   routeEndedAuthorizations: 'select * from latchkey.route_ended_authorizations($1)',
   routeSettledRevocations: 'select * from latchkey.route_settled_revocations($1)',
+  placeEvents: 'select latchkey.place_events($1, $2) as placed',
+  readEvents: 'select * from latchkey.read_events($1, $2, $3)',
+  readLanes: 'select * from latchkey.read_lanes($1, $2, $3) order by position',
+  takeLanes: 'select * from latchkey.take_lanes($1)',
+  renewLanes: `update latchkey.outbox_relay r set position = l.position, lease_until = clock_timestamp() + $4 * interval '1 ms'
+    from unnest($1::smallint[], $2::bigint[], $3::bigint[]) l (lane, position, epoch) where r.lane = l.lane and r.lease_epoch = l.epoch returning r.lane`,
+  releaseLanes: `update latchkey.outbox_relay r set lease_until = null
+    from unnest($1::smallint[], $2::bigint[]) l (lane, epoch) where r.lane = l.lane and r.lease_epoch = l.epoch`,
+  outboxLag: 'select * from latchkey.outbox_lag()',
+  reapEvents: 'select latchkey.reap_events($1, $2) as reaped',
+  routeExpiredCredentials: 'select * from latchkey.route_expired_credentials($1)',
   accountIsAnothers: 'select latchkey.account_is_anothers($1, $2, $3, $4) as anothers',
   routeApiKey: 'select * from latchkey.route_api_key($1)',
   readApiKey: 'select * from latchkey.read_api_key($1, $2)',

@@ -19,7 +19,8 @@ export type Changed = {
     | 'authorization'
     | 'account'
     | 'delivery'
-    | 'inbound_endpoint';
+    | 'inbound_endpoint'
+    | 'event';
   tenantId: string;
   id: string;
 };

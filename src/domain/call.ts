@@ -85,6 +85,10 @@ export type App = {
   readAudit: ReadAudit;
   usage: Usage;
   deliveries: Deliveries;
+  /** What happens, for those who watch it. */
+  eventFeeds: EventFeeds;
+  /** Watches of events under way, by tenant. */
+  watches: Slots;
   /** Drops what this process remembers of something that changed. */
   forget(change: Changed): void;
 };
@@ -196,6 +200,43 @@ export type FetchedToken = {
 export type ChangeSignals = {
   /** Resolves at the next change of `kind` and `id`, after `timeoutMs`, or when the signal aborts. */
   wait(changed: Changed, timeoutMs: number, signal: AbortSignal): Promise<void>;
+  /** The same at the next news of events, or of anything else. */
+  any(of: 'event' | 'change', timeoutMs: number, signal: AbortSignal): Promise<void>;
+};
+
+/** What happens in the tenants that somebody watches. */
+export type EventFeeds = {
+  /** Fails with SHUTTING_DOWN. */
+  open(app: App, tenantId: string): Promise<{ feed: EventFeed; close(): void }>;
+  /** Ends all watches. */
+  stop(): Promise<void>;
+};
+/** An event as it is stored. */
+export type EventRow = {
+  tenantId: string;
+  id: string;
+  type: string;
+  aggregateType: string;
+  aggregateId: string;
+  generation: number;
+  ownerUserId: string | null;
+  projectId: string | null;
+  payload: JsonObject;
+  createTime: Date;
+  /** Order of reading; 0: it has none yet. */
+  position: number;
+};
+
+export type EventFeed = {
+  /**
+   * Events after a position, a page at most: at once where there are some, else when there are, after `timeoutMs` without any, or when the signal aborts. `position`:
+   * where to go on; `time`: up to when nothing before that is missing, in ms since the epoch, where that is known. Fails with SHUTTING_DOWN.
+   */
+  after(
+    position: number,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<{ rows: EventRow[]; position: number; time: number | null }>;
 };
 
 /** A provider as one tenant knows it. */

@@ -1,6 +1,7 @@
 import { accessService } from './access-service.ts';
 import { auditService } from './audit-service.ts';
 import { connectionService } from './connection-service.ts';
+import { eventService } from './event-service.ts';
 import type { ServiceHandlers } from './implement.ts';
 import { integrationService } from './integration-service.ts';
 import { langflowService } from './langflow-service.ts';
@@ -16,6 +17,7 @@ export const services: readonly ServiceHandlers[] = [
   webhookService,
   accessService,
   auditService,
+  eventService,
 ];
 
 /** Those that are served with these settings. */

@@ -3,7 +3,7 @@ import { closeAuthorization } from '../domain/authorizations/close-authorization
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
 import { deleteInboundMessages } from '../domain/inbound/purge-inbound-messages.ts';
-import { warnOfExpiry } from '../domain/tokens/warn-of-expiry.ts';
+import { tellExpired, warnOfExpiry } from '../domain/tokens/warn-of-expiry.ts';
 import { deleteOldUsage } from '../domain/usage/delete-old-usage.ts';
 import { Revocation } from '../model/revocation.ts';
 
@@ -12,8 +12,15 @@ type Route = { tenant_id: string; id: string };
 const EVERY_MS = 60_000;
 const MOST_AT_ONCE = 500;
 const DELIVERIES_AT_ONCE = 5_000;
+const EVENTS_AT_ONCE = 5_000;
+const DAY_MS = 86_400_000;
+/** A cursor that has just not expired finds all that came after it, although some of that began a moment before. */
+const REAPED_LATER_MS = 3_600_000;
 
-/** Warns of grants that end within a week, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end, revocations a month after they were settled, usage after 90 days, deliveries and inbound messages after their retention. */
+/**
+ * Says what ends within a week and what has ended, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end,
+ * revocations a month after they were settled, usage after 90 days, events, deliveries and inbound messages after their retention.
+ */
 export class Housekeeper {
   readonly #app: App;
   #timer: NodeJS.Timeout | undefined;
@@ -46,6 +53,8 @@ export class Housekeeper {
     const app = this.#app;
     const expiring = await hot<Route>(app.pool, 'routeExpiringGrants', [MOST_AT_ONCE]);
     for (const { tenant_id: tenantId, id } of expiring) await warnOfExpiry(app, tenantId, id);
+    const expired = await hot<Route>(app.pool, 'routeExpiredCredentials', [MOST_AT_ONCE]);
+    for (const { tenant_id: tenantId, id } of expired) await tellExpired(app, tenantId, id);
     const ended = await hot<Route>(app.pool, 'routeEndedAuthorizations', [MOST_AT_ONCE]);
     for (const { tenant_id: tenantId, id } of ended) await closeAuthorization(app, tenantId, id);
     const settled = await hot<Route>(app.pool, 'routeSettledRevocations', [MOST_AT_ONCE]);
@@ -55,6 +64,7 @@ export class Housekeeper {
     for (const { tenant_id: tenantId } of used) await deleteOldUsage(app, tenantId);
     await this.#reapDeliveries();
     await this.#expireInboundMessages();
+    await this.#reapEvents();
   }
 
   /** There can be thousands a second. */
@@ -82,6 +92,17 @@ export class Housekeeper {
           routes.map(({ id }) => id),
         );
       if (expired.length < MOST_AT_ONCE || this.#stopped) return;
+    }
+  }
+
+  async #reapEvents(): Promise<void> {
+    const { pool, config } = this.#app;
+    for (;;) {
+      const [row] = await hot<{ reaped: number }>(pool, 'reapEvents', [
+        config.retentionDays * DAY_MS + REAPED_LATER_MS,
+        EVENTS_AT_ONCE,
+      ]);
+      if (row!.reaped < EVENTS_AT_ONCE) return;
     }
   }
 }

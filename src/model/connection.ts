@@ -100,6 +100,12 @@ export class Connection extends schema.class {
     this.missingScopes = [];
   }
 
+  /** What events are about. */
+  aggregate() {
+    const { id, ownerUserId, projectId } = this;
+    return { type: 'connection', id, generation: this.version, ownerUserId, projectId };
+  }
+
   /** What the audit log and events say of it: no secrets, no values of headers, none of the caller's data. */
   summary() {
     return {

@@ -30,6 +30,8 @@ const schema = defineEntity({
     failingSince: p.datetime().strictNullable(),
     /** That a person must act soon has been said. */
     expiryWarned: p.boolean(),
+    /** The generation of which it was said that it expired; 0: of none. */
+    expiredGeneration: p.integer(),
   },
 });
 

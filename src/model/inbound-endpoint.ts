@@ -80,6 +80,12 @@ export class InboundEndpoint extends schema.class {
     this.updateTime = now;
   }
 
+  /** What events are about. */
+  aggregate() {
+    const { id, ownerUserId, projectId } = this;
+    return { type: 'inbound_endpoint', id, generation: this.version, ownerUserId, projectId };
+  }
+
   /** What the audit log and events say of it: no secrets. */
   summary() {
     return {

@@ -1,7 +1,7 @@
 import { defineEntity, p } from '@mikro-orm/core';
 import type { JsonObject } from './json.ts';
 
-/** An event that waits to be told to others, written in the transaction of the change that it speaks of. */
+/** What happened, for others to know: written in the transaction of the change that it speaks of. */
 const schema = defineEntity({
   name: 'OutboxEvent',
   tableName: 'outbox',
@@ -12,6 +12,9 @@ const schema = defineEntity({
     aggregateType: p.text(),
     aggregateId: p.text(),
     generation: p.integer(),
+    /** Who may see what it speaks of, as it was then; null: everybody in the tenant. */
+    ownerUserId: p.text().strictNullable(),
+    projectId: p.text().strictNullable(),
     payload: p.json<JsonObject>(),
     createTime: p.datetime(),
   },

@@ -31,6 +31,12 @@ const schema = defineEntity({
 });
 
 export class ProviderAccount extends schema.class {
+  /** What events are about. */
+  aggregate() {
+    const { id, generation, ownerUserId } = this;
+    return { type: 'account', id, generation, ownerUserId, projectId: null };
+  }
+
   /** What the audit log and events say of it: no secrets. */
   summary() {
     return {

@@ -25,6 +25,12 @@ export class Secret extends schema.class {
     this.updateTime = now;
   }
 
+  /** What events are about. */
+  aggregate() {
+    const { id, generation, projectId } = this;
+    return { type: 'secret', id, generation, ownerUserId: null, projectId };
+  }
+
   summary() {
     return { name: this.name, project_id: this.projectId, generation: this.generation };
   }

@@ -16,16 +16,27 @@ export class Health {
   readonly #listener: ChangeListener;
   readonly #grpc: HealthImplementation;
   readonly #services: readonly string[];
+  readonly #others: () => readonly Dependency[];
   #database: Dependency = { name: 'database', status: 'down', detail: 'not checked yet' };
   #draining = false;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param services names that grpc.health.v1 knows beside '' */
-  constructor(app: App, listener: ChangeListener, grpc: HealthImplementation, services: readonly string[]) {
+  /**
+   * @param services names that grpc.health.v1 knows beside ''
+   * @param others rows beside those of the database and the listener
+   */
+  constructor(
+    app: App,
+    listener: ChangeListener,
+    grpc: HealthImplementation,
+    services: readonly string[],
+    others: () => readonly Dependency[],
+  ) {
     this.#app = app;
     this.#listener = listener;
     this.#grpc = grpc;
     this.#services = services;
+    this.#others = others;
   }
 
   async start(): Promise<void> {
@@ -47,7 +58,7 @@ export class Health {
           status: 'degraded',
           detail: 'changes of other replicas are not heard; caches are not believed',
         };
-    const dependencies = [this.#database, listening];
+    const dependencies = [this.#database, listening, ...this.#others()];
     if (this.#draining) dependencies.unshift({ name: 'server', status: 'down', detail: 'stopping' });
     return { ready: dependencies.every((dependency) => dependency.status !== 'down'), dependencies };
   }

@@ -31,7 +31,7 @@ const DOMAIN: readonly (readonly string[])[] = [
   ['integrations'],
   ['connections'],
   ['tokens'],
-  ['usage'],
+  ['usage', 'feeds'],
   ['authorizations'],
   ['accounts'],
   ['requests'],

@@ -27,7 +27,7 @@ const isRedacted = (field: DescField) => field.proto.options?.debugRedact === tr
 /** Not for the log, but no credential: headers of the caller's own, a link that is good once, and what the other side of a request answered. */
 const NO_CREDENTIALS = [
   ...['Connection.default_headers', 'StartAuthorizationResponse.authorization_url'],
-  ...['HttpHeader.value', 'HttpResponse.body', 'SendRequestResponse.mapped'],
+  ...['HttpHeader.value', 'HttpResponse.body', 'SendRequestResponse.mapped', 'Event.reconnect_url'],
 ];
 
 describe('The contract', () => {

@@ -4,7 +4,7 @@ import { bearer } from '../harness/credentials.ts';
 import { TestServer } from '../harness/server.ts';
 
 /** Tables that belong to the installation, not to a tenant. */
-const SHARED = ['installation', 'migration', 'replica'];
+const SHARED = ['installation', 'migration', 'outbox_relay', 'replica'];
 
 let server: TestServer;
 beforeAll(async () => {
@@ -181,8 +181,12 @@ describe('Row-level security', () => {
         'credential.attempt_id',
         'credential.attempt_time',
         'credential.connection_id',
+        'credential.expire_time',
+        'credential.expired_generation',
         'credential.expiry_warned',
+        'credential.failing_since',
         'credential.failure_class',
+        'credential.generation',
         'credential.keepalive_due',
         'credential.lease_until',
         'credential.refresh_due',
@@ -202,6 +206,14 @@ describe('Row-level security', () => {
         'inbound_message.expire_time',
         'inbound_message.id',
         'inbound_message.tenant_id',
+        'outbox.create_time',
+        'outbox.id',
+        'outbox.lane',
+        'outbox.position',
+        'outbox.seq',
+        'outbox.tenant_id',
+        'outbox_relay.lane',
+        'outbox_relay.position',
         'provider_account.base_url',
         'provider_account.provider',
         'provider_account.remote_id',

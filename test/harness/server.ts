@@ -5,12 +5,14 @@ import { pino } from 'pino';
 import { AccessService } from '../../gen/latchkey/v1/access_service_pb.ts';
 import { AuditService } from '../../gen/latchkey/v1/audit_service_pb.ts';
 import { ConnectionService } from '../../gen/latchkey/v1/connection_service_pb.ts';
+import { EventService } from '../../gen/latchkey/v1/event_service_pb.ts';
 import { IntegrationService } from '../../gen/latchkey/v1/integration_service_pb.ts';
 import { LangflowService } from '../../gen/latchkey/v1/langflow_service_pb.ts';
 import { SecretService } from '../../gen/latchkey/v1/secret_service_pb.ts';
 import { WebhookService } from '../../gen/latchkey/v1/webhook_service_pb.ts';
 import { type Replica, startReplica } from '../../src/app.ts';
 import { errorSummary } from '../../src/base/log.ts';
+import type { EventSink } from '../../src/clients/kafka.ts';
 import { readConfig } from '../../src/config.ts';
 import type { ServiceHandlers } from '../../src/handlers/implement.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
@@ -59,6 +61,7 @@ export type Clients = {
   webhooks: Client<typeof WebhookService>;
   access: Client<typeof AccessService>;
   audit: Client<typeof AuditService>;
+  events: Client<typeof EventService>;
 };
 
 type Options = {
@@ -66,6 +69,8 @@ type Options = {
   services?: readonly ServiceHandlers[];
   database?: TestDatabase;
   masterKey?: string;
+  /** In place of Kafka. */
+  eventSink?: EventSink;
 };
 
 /** Our server in this process, on free ports, with a real database and a real issuer. */
@@ -95,6 +100,7 @@ export class TestServer {
     services,
     database: given,
     masterKey = newMasterKey(),
+    eventSink,
   }: Options = {}): Promise<TestServer> {
     const database = given ?? (await createTestDatabase());
     const issuer = await TestIssuer.start();
@@ -107,7 +113,11 @@ export class TestServer {
     const unfit = (error: Error) => {
       throw error;
     };
-    const replica = await startReplica({ config, log, unfit, ...(services ? { services } : {}) });
+    const replica = await startReplica({
+      ...{ config, log, unfit },
+      ...(services ? { services } : {}),
+      ...(eventSink ? { eventSink } : {}),
+    });
     return new TestServer({ replica, database, issuer, masterKey, logLines }, given === undefined);
   }
 
@@ -184,5 +194,6 @@ export function clientsOf(transport: Transport): Clients {
     webhooks: createClient(WebhookService, transport),
     access: createClient(AccessService, transport),
     audit: createClient(AuditService, transport),
+    events: createClient(EventService, transport),
   };
 }

@@ -2,6 +2,9 @@ import { Migration } from '@mikro-orm/migrations';
 import { ownedByRouter, tenantPolicy } from './tenant-policy.ts';
 
 const TABLES = `
+alter table latchkey.outbox add column owner_user_id text, add column project_id text;
+comment on column latchkey.outbox.owner_user_id is 'With project_id: who may see what it speaks of, as it was then.';
+
 alter table latchkey.connection add column previous_webhook_secret bytea, add column previous_webhook_secret_expire_time timestamptz;
 
 create table latchkey.delivery (
@@ -90,10 +93,10 @@ begin
            attempt_count = d.attempt_count + case when o.attempt is null then 0 else 1 end
       from outcome o
      where d.tenant_id = p_tenant and d.id = o.id and d.lease_epoch = o.epoch and d.settle_time is null
-    returning d.id, d.awaited, d.settle_time, d.lease_epoch, o.event
+    returning d.id, d.awaited, d.settle_time, d.lease_epoch, d.owner_user_id, d.project_id, o.event
   ), told as (
-    insert into latchkey.outbox (tenant_id, id, type, aggregate_type, aggregate_id, generation, payload, create_time)
-      select p_tenant, w.event ->> 'id', w.event ->> 'type', 'delivery', w.id, w.lease_epoch, w.event -> 'payload', clock_timestamp() from written w where jsonb_typeof(w.event) = 'object'
+    insert into latchkey.outbox (tenant_id, id, type, aggregate_type, aggregate_id, generation, payload, create_time, owner_user_id, project_id)
+      select p_tenant, w.event ->> 'id', w.event ->> 'type', 'delivery', w.id, w.lease_epoch, w.event -> 'payload', clock_timestamp(), w.owner_user_id, w.project_id from written w where jsonb_typeof(w.event) = 'object'
   )
   select array_agg(w.id) into v_told from written w where w.awaited and w.settle_time is not null;
   perform pg_notify('latchkey_changed', 'delivery ' || p_tenant || ' ' || told.id) from unnest(v_told) as told(id);

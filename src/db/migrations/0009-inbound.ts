@@ -72,7 +72,7 @@ declare
   v_endpoint record;
 begin
   perform latchkey.enter(p_tenant);
-  select e.id, e.project_id, e.connection_id, e.provider into v_endpoint
+  select e.id, e.project_id, e.owner_user_id, e.connection_id, e.provider into v_endpoint
     from latchkey.inbound_endpoint e where e.tenant_id = p_tenant and e.id = p_message ->> 'endpointId' and e.enabled;
   if not found then
     return query select 'unknown', '';
@@ -86,8 +86,8 @@ begin
     return query select 'repeat', coalesce((select m.id from latchkey.inbound_message m where m.tenant_id = p_tenant and m.endpoint_id = v_endpoint.id and m.repeat_key = p_repeat_key), '');
     return;
   end if;
-  insert into latchkey.outbox (tenant_id, id, type, aggregate_type, aggregate_id, generation, payload, create_time)
-    values (p_tenant, p_message ->> 'eventId', 'inbound_message.received', 'inbound_message', p_message ->> 'id', 1,
+  insert into latchkey.outbox (tenant_id, id, type, aggregate_type, aggregate_id, generation, owner_user_id, project_id, payload, create_time)
+    values (p_tenant, p_message ->> 'eventId', 'inbound_message.received', 'inbound_message', p_message ->> 'id', 1, v_endpoint.owner_user_id, v_endpoint.project_id,
       jsonb_build_object('message_id', p_message ->> 'id', 'endpoint_id', v_endpoint.id, 'project_id', v_endpoint.project_id, 'connection_id', v_endpoint.connection_id,
         'provider', v_endpoint.provider, 'replay', 0),
       (p_message ->> 'receiveTime')::timestamptz);

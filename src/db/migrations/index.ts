@@ -8,6 +8,7 @@ import { Migration0007Checks } from './0007-checks.ts';
 import { Migration0008Deliveries } from './0008-deliveries.ts';
 import { Migration0009Inbound } from './0009-inbound.ts';
 import { Migration0010Batches } from './0010-batches.ts';
+import { Migration0011Events } from './0011-events.ts';
 import { Migration0012AuditChain } from './0012-audit-chain.ts';
 
 /** All migrations, in order. */
@@ -22,5 +23,6 @@ export const migrations = [
   { name: '0008-deliveries', class: Migration0008Deliveries },
   { name: '0009-inbound', class: Migration0009Inbound },
   { name: '0010-batches', class: Migration0010Batches },
+  { name: '0011-events', class: Migration0011Events },
   { name: '0012-audit-chain', class: Migration0012AuditChain },
 ];

@@ -20,6 +20,7 @@ export const PERMISSIONS = [
   'webhook:send',
   'webhook:read',
   'webhook:manage',
+  'event:read',
   'audit:read',
   'user:read',
   'user:act_as',
@@ -56,7 +57,7 @@ export type RoleName = (typeof ROLE_NAMES)[number];
 export const ROLES: Record<RoleName, RoleRules> = {
   admin: { permissions: expandScopes(['*']), ownPermissions: [] },
   resource_manager: {
-    permissions: expandScopes(['connection:*', 'integration:*', 'secret:*', 'webhook:*']),
+    permissions: expandScopes(['connection:*', 'integration:*', 'secret:*', 'webhook:*', 'event:*']),
     ownPermissions: OWN,
   },
   approver: { permissions: ['connection:read', 'integration:read'], ownPermissions: [] },

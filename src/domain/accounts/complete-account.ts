@@ -112,7 +112,7 @@ async function stored(
     const resource = { type: 'account', id: account.id };
     audit(em, call, isFirst ? 'account_provisioned' : 'account_key_replaced', resource, { after: account.summary() });
     const type = isFirst ? 'account.provisioned' : 'account.key_replaced';
-    event(em, call, type, { ...resource, generation: account.generation }, account.summary());
+    event(em, call, type, account.aggregate(), account.summary());
     return account;
   });
 }
@@ -137,9 +137,10 @@ async function replaceKey(
   connection.granted([]);
   connection.changed(new Date(call.app.clock.now()));
   await storeCredential(em, call, seal, connection, credential);
-  const { tenantId, id, version } = connection;
-  audit(em, call, 'connection_updated', { type: 'connection', id }, { after: connection.summary() });
-  event(em, call, 'connection.updated', { type: 'connection', id, generation: version }, connection.summary());
+  const { tenantId, id } = connection;
+  const after = { ...connection.summary(), credential_replaced: true };
+  audit(em, call, 'connection_updated', { type: 'connection', id }, { after });
+  event(em, call, 'connection.updated', connection.aggregate(), after);
   announce(em, { kind: 'connection', tenantId, id });
 }
 

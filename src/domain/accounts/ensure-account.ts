@@ -88,7 +88,7 @@ async function begin(call: Call, behaviour: ProviderBehaviour, instance: Provide
     await finishByJob(em, app, account);
     const after = { ...account.summary(), taken_over: known !== null };
     audit(em, call, 'account_begun', { type: 'account', id }, { after });
-    event(em, call, 'account.begun', { type: 'account', id, generation: 1 }, after);
+    event(em, call, 'account.begun', account.aggregate(), after);
     return account;
   });
 }

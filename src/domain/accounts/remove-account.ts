@@ -21,7 +21,13 @@ export function removeAccount(call: Call, id: string, instance: ProviderInstance
       const resource = { type: 'account', id };
       const after = { removed_at_provider: instance !== null };
       audit(em, call, 'account_deleted', resource, { before: account.summary(), after });
-      event(em, call, 'account.deleted', { ...resource, generation: account.generation + 1 }, account.summary());
+      event(
+        em,
+        call,
+        'account.deleted',
+        { ...account.aggregate(), generation: account.generation + 1 },
+        account.summary(),
+      );
     });
   });
 }

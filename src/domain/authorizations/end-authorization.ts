@@ -2,6 +2,7 @@ import { LatchkeyError } from '../../base/error.ts';
 import { isDatabaseUnavailable } from '../../db/errors.ts';
 import type { Em } from '../../db/transaction.ts';
 import { Authorization, type Starter } from '../../model/authorization.ts';
+import { Connection } from '../../model/connection.ts';
 import { OAuthError } from '../../oauth/oauth-error.ts';
 import { refusesClient } from '../../oauth/refuses-client.ts';
 import { audit } from '../audit/audit.ts';
@@ -83,7 +84,10 @@ async function end(em: Em, call: Call, id: string, ending: Ending): Promise<Auth
   const resource = { type: 'connection', id: authorization.connectionId };
   const after = { authorization_id: id, reason: ending.reason, provider_error: ending.providerError };
   audit(em, call, succeeded ? 'authorization_succeeded' : 'authorization_failed', resource, { after });
-  if (!succeeded) event(em, call, 'connection.authorization_failed', { ...resource, generation: 0 }, after);
+  if (!succeeded) {
+    const connection = await em.findOneOrFail(Connection, { tenantId, id: authorization.connectionId });
+    event(em, call, 'connection.authorization_failed', connection.aggregate(), after);
+  }
   announce(em, { kind: 'authorization', tenantId, id });
   await em.flush();
   return authorization;

@@ -73,7 +73,7 @@ export async function pendingConnection(
   await flushNamed(em, name);
   const resource = { type: 'connection', id };
   audit(em, call, 'connection_created', resource, { after: connection.summary() });
-  event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());
+  event(em, call, 'connection.created', connection.aggregate(), connection.summary());
   return connection;
 }
 

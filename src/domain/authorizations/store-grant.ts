@@ -5,6 +5,7 @@ import type { Sealer } from '../../crypto/keyring.ts';
 import type { Em } from '../../db/transaction.ts';
 import type { Authorization } from '../../model/authorization.ts';
 import { Connection } from '../../model/connection.ts';
+import { Credential } from '../../model/credential.ts';
 import { Integration } from '../../model/integration.ts';
 import type { OAuthClient } from '../../oauth/client.ts';
 import type { Account } from '../../oauth/identify.ts';
@@ -75,6 +76,8 @@ export async function storeGrant(
   connection.defaultHeaders = overHeaders(setup.provider.definition.apiHeaders ?? {}, connection.defaultHeaders);
   connection.changed(new Date(call.app.clock.now()));
   await em.flush();
+  const failing = { tenantId, connectionId, failingSince: { $ne: null } };
+  const wasFailing = (await em.count(Credential, failing)) > 0;
   const kept = same ? (grant.before?.secrets.refresh_token ?? null) : null;
   const credential = credentialOf(call.app.clock.now(), client, connection, grant, kept);
   await storeCredential(em, call, seal, connection, credential);
@@ -85,9 +88,20 @@ export async function storeGrant(
   const resource = { type: 'connection', id: connectionId };
   const after = { ...connection.summary(), missing_scopes: connection.missingScopes };
   audit(em, call, 'connection_authorized', resource, { before, after });
-  event(em, call, 'connection.authorized', { ...resource, generation: connection.version }, after);
+  event(em, call, 'connection.authorized', connection.aggregate(), after);
+  if (before.status === 'REAUTHORIZATION_REQUIRED' || wasFailing)
+    event(em, call, 'connection.recovered', connection.aggregate(), after);
+  if (before.status !== 'PENDING' && !sameScopes(before.granted_scopes, connection.grantedScopes))
+    event(em, call, 'connection.scopes_changed', connection.aggregate(), {
+      ...{ provider: connection.provider, provider_account_id: connection.providerAccountId },
+      ...{ scopes: connection.grantedScopes, scopes_before: before.granted_scopes },
+    });
   announce(em, { kind: 'connection', tenantId, id: connectionId });
   return connection.missingScopes;
+}
+
+function sameScopes(one: string[], other: string[]): boolean {
+  return one.length === other.length && one.every((scope) => other.includes(scope));
 }
 
 /** Who revoked a connection meanwhile did not mean it to come back by an attempt from before. */

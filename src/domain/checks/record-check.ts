@@ -17,7 +17,7 @@ export async function recordCheck(
   { status, message, statusCode }: CheckReport,
 ): Promise<void> {
   const now = new Date(call.app.clock.now());
-  const { id, version, failureThreshold, recoveryThreshold } = connection;
+  const { id, failureThreshold, recoveryThreshold } = connection;
   const before = health.health;
   const thresholds = { failures: failureThreshold, recoveries: recoveryThreshold };
   em.assign(health, { ...decideHealth(health, status, thresholds), lastStatus: status, lastMessage: message });
@@ -28,7 +28,7 @@ export async function recordCheck(
   const told = { health: health.health, failures: health.failures, status, status_code: statusCode, message };
   const resource = { type: 'connection', id };
   audit(em, call, 'connection_health_changed', resource, { before: { health: before }, after: told });
-  event(em, call, 'connection.health_changed', { ...resource, generation: version }, { previous: before, ...told });
+  event(em, call, 'connection.health_changed', connection.aggregate(), { previous: before, ...told });
 }
 
 /** The health of a connection that is locked. */

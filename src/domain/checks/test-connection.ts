@@ -25,7 +25,7 @@ export async function testConnection(call: Call, id: string): Promise<CheckRepor
     const { status, statusCode, reason, latencyMs } = report;
     const told = { status, status_code: statusCode, reason, latency_ms: latencyMs };
     audit(em, call, 'connection_tested', { type: 'connection', id }, { after: told });
-    event(em, call, 'connection.tested', { type: 'connection', id, generation: connection.version }, told);
+    event(em, call, 'connection.tested', connection.aggregate(), told);
     return { ...report, health };
   });
 }

@@ -30,6 +30,6 @@ export async function claimDefault(
   holder.changed(new Date(call.app.clock.now()));
   const resource = { type: 'connection', id: holder.id };
   audit(em, call, 'connection_updated', resource, { before, after: holder.summary() });
-  event(em, call, 'connection.updated', { ...resource, generation: holder.version }, holder.summary());
+  event(em, call, 'connection.updated', holder.aggregate(), holder.summary());
   await em.flush();
 }

@@ -129,6 +129,6 @@ export async function addConnection(
   if (connection.checkSchedule !== 'OFF') await scheduleChecks(em, connection);
   const resource = { type: 'connection', id };
   audit(em, call, 'connection_created', resource, { after: connection.summary() });
-  event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());
+  event(em, call, 'connection.created', connection.aggregate(), connection.summary());
   return connection;
 }

@@ -32,6 +32,6 @@ export function removeConnection(
   const before = connection.summary();
   const after = { provider_revocation: providerRevocation };
   audit(em, call, 'connection_deleted', resource, providerRevocation === 'NOTHING' ? { before } : { before, after });
-  event(em, call, 'connection.deleted', { ...resource, generation: connection.version + 1 }, before);
+  event(em, call, 'connection.deleted', { ...connection.aggregate(), generation: connection.version + 1 }, before);
   announce(em, { kind: 'connection', tenantId, id });
 }

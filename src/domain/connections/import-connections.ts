@@ -101,5 +101,5 @@ async function addPending(
   await flushNamed(em, fields.name);
   const resource = { type: 'connection', id };
   audit(em, call, 'connection_created', resource, { after: connection.summary() });
-  event(em, call, 'connection.created', { ...resource, generation: 1 }, connection.summary());
+  event(em, call, 'connection.created', connection.aggregate(), connection.summary());
 }

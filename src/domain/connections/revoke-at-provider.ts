@@ -1,4 +1,5 @@
 import { LatchkeyError } from '../../base/error.ts';
+import { Connection } from '../../model/connection.ts';
 import { Revocation, revocationPlace } from '../../model/revocation.ts';
 import { OAuthError } from '../../oauth/oauth-error.ts';
 import { revokeToken } from '../../oauth/revoke-token.ts';
@@ -6,7 +7,7 @@ import { systemCall } from '../access/principal.ts';
 import { audit } from '../audit/audit.ts';
 import type { App, Call } from '../call.ts';
 import { change, read } from '../change.ts';
-import { event } from '../events/event.ts';
+import { event, UNKNOWN_OWNER } from '../events/event.ts';
 import type { SealedGrant } from './schedule-revocation.ts';
 
 /** How long a provider that does not answer is asked again. */
@@ -54,7 +55,9 @@ function settle(call: Call, { tenantId, id }: Revocation, status: 'REVOKED' | 'G
     const resource = { type: 'connection', id: revocation.connectionId };
     const after = { provider: revocation.provider, attempts: revocation.attempts, provider_error: error };
     audit(em, call, what, resource, { after });
-    event(em, call, `connection.${what}`, { ...resource, generation: 0 }, after);
+    const connection = await em.findOne(Connection, { tenantId, id: revocation.connectionId });
+    const gone = { ...resource, generation: 0, ownerUserId: UNKNOWN_OWNER, projectId: null };
+    event(em, call, `connection.${what}`, connection?.aggregate() ?? gone, after);
   });
 }
 

@@ -43,7 +43,7 @@ export async function revokeIn(
   const resource = { type: 'connection', id };
   const after = { ...connection.summary(), provider_revocation: providerRevocation };
   audit(em, call, 'connection_revoked', resource, { before, after });
-  event(em, call, 'connection.revoked', { ...resource, generation: connection.version }, after);
+  event(em, call, 'connection.revoked', connection.aggregate(), after);
   announce(em, { kind: 'connection', tenantId, id });
   await em.flush();
   return providerRevocation;

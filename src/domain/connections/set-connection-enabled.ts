@@ -17,7 +17,7 @@ export function setConnectionEnabled(call: Call, id: string, enabled: boolean): 
     const resource = { type: 'connection', id };
     const what = enabled ? 'enabled' : 'disabled';
     audit(em, call, `connection_${what}`, resource, { before, after: connection.summary() });
-    event(em, call, `connection.${what}`, { ...resource, generation: connection.version }, connection.summary());
+    event(em, call, `connection.${what}`, connection.aggregate(), connection.summary());
     announce(em, { kind: 'connection', tenantId, id });
     return viewOf(em, connection);
   });

@@ -60,6 +60,7 @@ export async function storeCredential(
     ...{ grantedGeneration: generation, leaseEpoch: (stored?.leaseEpoch ?? 0) + 1, leaseUntil: null, attemptId: '' },
     ...{ refreshNotBefore: null, failureClass: '', failureCode: '', failureCount: 0, failingSince: null },
     expiryWarned: false,
+    expiredGeneration: stored?.expiredGeneration ?? 0,
   };
   if (stored) em.assign(stored, values);
   else em.create(Credential, { tenantId, connectionId, ...values });

@@ -81,15 +81,9 @@ export async function updateConnection(
     if (rescheduled) await scheduleChecks(em, connection);
     if (credential) await storeCredential(em, call, seal, connection, credential);
     const resource = { type: 'connection', id };
-    const replaced = { credential_replaced: credential !== undefined };
-    audit(em, call, 'connection_updated', resource, { before, after: { ...connection.summary(), ...replaced } });
-    event(
-      em,
-      call,
-      'connection.updated',
-      { ...resource, generation: connection.version },
-      { ...connection.summary(), ...replaced },
-    );
+    const after = { ...connection.summary(), credential_replaced: credential !== undefined };
+    audit(em, call, 'connection_updated', resource, { before, after });
+    event(em, call, 'connection.updated', connection.aggregate(), after);
     announce(em, { kind: 'connection', tenantId, id });
     return viewOf(em, connection);
   });

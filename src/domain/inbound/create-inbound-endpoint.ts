@@ -66,7 +66,7 @@ export async function createInboundEndpoint(
         await flushNamed(em, input.name);
         const resource = { type: 'inbound_endpoint', id };
         audit(em, call, 'inbound_endpoint_created', resource, { after: endpoint.summary() });
-        event(em, call, 'inbound_endpoint.created', { ...resource, generation: 1 }, endpoint.summary());
+        event(em, call, 'inbound_endpoint.created', endpoint.aggregate(), endpoint.summary());
         return endpoint;
       },
       repeat: (made) => findInboundEndpoint(em, call, made),

@@ -14,7 +14,7 @@ export function deleteInboundEndpoint(call: Call, id: string, etag: string): Pro
     em.remove(endpoint);
     const resource = { type: 'inbound_endpoint', id };
     audit(em, call, 'inbound_endpoint_deleted', resource, { before });
-    event(em, call, 'inbound_endpoint.deleted', { ...resource, generation: endpoint.version + 1 }, before);
+    event(em, call, 'inbound_endpoint.deleted', { ...endpoint.aggregate(), generation: endpoint.version + 1 }, before);
     announce(em, { kind: 'inbound_endpoint', tenantId, id });
     await enqueue(em, 'purge_inbound_messages', { tenantId, id });
   });

@@ -68,14 +68,14 @@ async function tell(em: Em, call: Call, messages: readonly InboundMessage[]): Pr
   const endpoints = await em.find(InboundEndpoint, { tenantId: call.principal.tenantId, id: { $in: endpointIds } });
   const endpointOf = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
   for (const { id, endpointId, replayCount } of messages) {
-    const { projectId, connectionId, provider } = endpointOf.get(endpointId)!;
+    const { projectId, ownerUserId, connectionId, provider } = endpointOf.get(endpointId)!;
     const resource = { type: 'inbound_message', id };
     audit(em, call, 'inbound_message_replayed', resource, { after: { replay: replayCount } });
     event(
       em,
       call,
       'inbound_message.received',
-      { ...resource, generation: replayCount + 1 },
+      { ...resource, generation: replayCount + 1, ownerUserId, projectId },
       {
         ...{ message_id: id, endpoint_id: endpointId, project_id: projectId, connection_id: connectionId },
         ...{ provider, replay: replayCount },

@@ -52,7 +52,7 @@ export async function updateInboundEndpoint(
     const resource = { type: 'inbound_endpoint', id };
     const after = endpoint.summary();
     audit(em, call, 'inbound_endpoint_updated', resource, { before, after });
-    event(em, call, 'inbound_endpoint.updated', { ...resource, generation: endpoint.version }, after);
+    event(em, call, 'inbound_endpoint.updated', endpoint.aggregate(), after);
     announce(em, { kind: 'inbound_endpoint', tenantId, id });
     return endpoint;
   });

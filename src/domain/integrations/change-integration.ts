@@ -8,6 +8,7 @@ import { event } from '../events/event.ts';
 import { lockIntegration } from './find-integration.ts';
 import { type IntegrationView, viewOf } from './integration-view.ts';
 
+type Change = 'updated' | 'enabled' | 'disabled' | 'credentials_set' | 'credentials_deleted';
 type Target = { id: string; etag?: string };
 
 /**
@@ -17,7 +18,7 @@ type Target = { id: string; etag?: string };
 export function changeIntegration(
   call: Call,
   { id, etag }: Target,
-  what: string,
+  what: Change,
   work: (em: Em, integration: Integration) => Promise<JsonObject | false>,
 ): Promise<IntegrationView> {
   return change(call, async (em) => {

@@ -63,7 +63,7 @@ async function endGrants(em: Em, call: Call, { tenantId, id: integrationId }: In
     const resource = { type: 'connection', id: connection.id };
     const after = { ...connection.summary(), reason: connection.statusReason };
     audit(em, call, 'connection_reauthorization_required', resource, { before, after });
-    event(em, call, 'connection.reauthorization_required', { ...resource, generation: connection.version }, after);
+    event(em, call, 'connection.reauthorization_required', connection.aggregate(), after);
   }
 }
 

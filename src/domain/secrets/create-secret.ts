@@ -45,7 +45,7 @@ export async function createSecret(call: Call, input: NewSecret): Promise<Secret
         await bindMissingReferences(em, secret);
         const resource = { type: 'secret', id };
         audit(em, call, 'secret_created', resource, { after: secret.summary() });
-        event(em, call, 'secret.created', { ...resource, generation: 1 }, { name });
+        event(em, call, 'secret.created', secret.aggregate(), { name });
         return secret;
       },
       async repeat(made) {

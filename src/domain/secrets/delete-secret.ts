@@ -29,7 +29,7 @@ export function deleteSecret(call: Call, { name, projectId, force }: Deletion): 
     em.remove(secret);
     const resource = { type: 'secret', id: secret.id };
     audit(em, call, 'secret_deleted', resource, { before: secret.summary() });
-    event(em, call, 'secret.deleted', { ...resource, generation: secret.generation + 1 }, { name });
+    event(em, call, 'secret.deleted', { ...secret.aggregate(), generation: secret.generation + 1 }, { name });
     announce(em, { kind: 'secret', tenantId, id: secret.id });
   });
 }

@@ -19,7 +19,7 @@ export async function updateSecret(call: Call, { name, projectId, value }: NewVa
     secret.replaceValue(seal(place, Buffer.from(value.reveal())), new Date(call.app.clock.now()));
     const resource = { type: 'secret', id: secret.id };
     audit(em, call, 'secret_updated', resource, { before, after: secret.summary() });
-    event(em, call, 'secret.updated', { ...resource, generation: secret.generation }, { name });
+    event(em, call, 'secret.updated', secret.aggregate(), { name });
     announce(em, { kind: 'secret', tenantId, id: secret.id });
     return secret;
   });

@@ -6,6 +6,7 @@ import { tokenGenerationPlace } from '../../model/token-generation.ts';
 import type { TokenSet } from '../../oauth/token-set.ts';
 import { newAuditId } from '../audit/audit-id.ts';
 import type { App, OAuthSetup, ReadyCredential } from '../call.ts';
+import type { EventType } from '../events/event-types.ts';
 import { dueTimes } from './due-times.ts';
 import { failpoint } from './failpoints.ts';
 import { refreshedScopes } from './granted-scopes.ts';
@@ -99,6 +100,9 @@ async function statementValues(
   return [
     ...[tenantId, connectionId, lease.epoch, generation, lease.attemptId, JSON.stringify(token), sealed, kept],
     JSON.stringify({ id: newAuditId(app.auditKeys, tenantId, now), action: 'connection_refreshed', after: said }),
-    JSON.stringify({ id: newId('evt', now), type: 'connection.refreshed', generation: generation + 1, payload: said }),
+    JSON.stringify({
+      ...{ id: newId('evt', now), type: 'connection.refreshed' satisfies EventType, generation: generation + 1 },
+      ...{ payload: said, recoveredId: newId('evt', now), scopesChangedId: newId('evt', now) },
+    }),
   ];
 }

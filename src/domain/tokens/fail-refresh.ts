@@ -3,6 +3,7 @@ import { hot } from '../../db/hot.ts';
 import type { OAuthError } from '../../oauth/oauth-error.ts';
 import { newAuditId } from '../audit/audit-id.ts';
 import type { App, ReadyCredential } from '../call.ts';
+import type { EventType } from '../events/event-types.ts';
 import { judgeAnswer, pauseMs, type Verdict } from './judge-answer.ts';
 import type { Lease } from './lease.ts';
 
@@ -32,7 +33,7 @@ export async function failRefresh(
   };
   const said = { provider, provider_error: error.code, reason, next_attempt_in_ms: dead ? null : pause };
   const now = app.clock.now();
-  const type = dead ? 'connection.reauthorization_required' : 'connection.refresh_failed';
+  const type: EventType = dead ? 'connection.reauthorization_required' : 'connection.refresh_failed';
   const [row] = await hot<{ applied: boolean }>(app.pool, 'failRefresh', [
     ...[tenantId, connectionId, lease.epoch, generation, JSON.stringify(failure)],
     JSON.stringify({ id: newAuditId(app.auditKeys, tenantId, now), action: 'connection_refresh_failed', after: said }),

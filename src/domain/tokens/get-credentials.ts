@@ -1,11 +1,13 @@
 import { LatchkeyError } from '../../base/error.ts';
 import { IntegrityError } from '../../crypto/sealed-value.ts';
+import { Connection } from '../../model/connection.ts';
 import type { Permission } from '../access/permissions.ts';
 import { audit, auditRead } from '../audit/audit.ts';
 import type { Call, ReadyCredential } from '../call.ts';
 import { change } from '../change.ts';
 import { loadCredential } from '../connections/load-credential.ts';
 import { connectionNotFound, refuseUnlessAllowed } from '../connections/visibility.ts';
+import { event } from '../events/event.ts';
 import { fetchClientCredentials } from './fetch-client-credentials.ts';
 import { fetchLogin } from './fetch-login.ts';
 import { lifetimeTooShort, refuseUnlessUsable } from './refuse-unless-usable.ts';
@@ -117,7 +119,11 @@ async function load(call: Call, key: string, connectionId: string): Promise<Read
     if (!(error instanceof IntegrityError)) throw error;
     app.metrics.integrityFailures.inc();
     app.log.error({ err: error, requestId: call.requestId, connectionId }, 'a stored credential does not open');
-    await change(call, async (em) => audit(em, call, 'integrity_failure', { type: 'connection', id: connectionId }));
+    await change(call, async (em) => {
+      audit(em, call, 'integrity_failure', { type: 'connection', id: connectionId });
+      const connection = await em.findOneOrFail(Connection, { tenantId: principal.tenantId, id: connectionId });
+      event(em, call, 'connection.integrity_failed', connection.aggregate(), { provider: connection.provider });
+    });
     throw new LatchkeyError('INTERNAL', { cause: error });
   }
 }

@@ -3,8 +3,10 @@ import type { App, ReadyCredential } from '../call.ts';
 
 const GOOD_FOR_MS = 3_600_000;
 
+type Reconnected = Pick<ReadyCredential, 'tenantId' | 'connectionId' | 'integrationId' | 'generation' | 'status'>;
+
 /** A link by which a person grants access to a connection's account again: good for an hour, and until it is granted. Empty where it has no integration, or was revoked. */
-export function reconnectUrl(app: App, credential: ReadyCredential): string {
+export function reconnectUrl(app: App, credential: Reconnected): string {
   const { tenantId, connectionId, integrationId, generation, status } = credential;
   // Who revoked it meant it: it comes back by StartAuthorization alone.
   if (!integrationId || status === 'REVOKED') return '';

@@ -7,7 +7,15 @@ import { event } from '../events/event.ts';
 /** Calls with a connection on a day, UTC, as `2026-11-25`. */
 export type UsageCount = { connectionId: string; day: string; calls: number; errors: number; rateLimited: number };
 
-type Unusual = { connection_id: string; day: string; calls: string; mean: number; version: number };
+type Unusual = {
+  connection_id: string;
+  day: string;
+  calls: string;
+  mean: number;
+  version: number;
+  owner_user_id: string | null;
+  project_id: string | null;
+};
 
 /** Calls in a day below which nothing is unusual. */
 const LEAST_CALLS = 100;
@@ -21,9 +29,19 @@ export function addUsage(app: App, tenantId: string, counts: readonly UsageCount
   return change(call, async (em) => {
     const given = JSON.stringify(counts);
     await em.execute(ADD, [given, tenantId]);
-    for (const { connection_id: id, day, calls, mean, version } of await markUnusual(em, tenantId, given)) {
+    for (const { connection_id: id, day, calls, mean, version: generation, ...of } of await markUnusual(
+      em,
+      tenantId,
+      given,
+    )) {
       const told = { day, calls: Number(calls), mean: Math.round(mean * 10) / 10 };
-      event(em, call, 'connection.usage_unusual', { type: 'connection', id, generation: version }, told);
+      event(
+        em,
+        call,
+        'connection.usage_unusual',
+        { type: 'connection', id, generation, ownerUserId: of.owner_user_id, projectId: of.project_id },
+        told,
+      );
     }
   });
 }
@@ -55,7 +73,7 @@ function markUnusual(em: Em, tenantId: string, given: string): Promise<Unusual[]
      update latchkey.connection_usage u set unusual = true
        from mean m join latchkey.connection c on c.tenant_id = ? and c.id = m.connection_id
       where u.tenant_id = ? and u.connection_id = m.connection_id and u.day = m.day and u.calls > ? * m.calls
-     returning u.connection_id, u.day::text, u.calls, m.calls as mean, c.version`,
+     returning u.connection_id, u.day::text, u.calls, m.calls as mean, c.version, c.owner_user_id, c.project_id`,
     [given, tenantId, LEAST_CALLS, LEAST_DAYS, tenantId, tenantId, TIMES_THE_MEAN],
   );
 }

@@ -52,6 +52,12 @@ export class Exchange {
     if (!this.running) this.parked?.(error);
   }
 
+  /** Ends a stream whose reader takes nothing: what would tell it waits for the reader, too. */
+  abandon(error: LatchkeyError): void {
+    this.interrupt(error);
+    if (!this.finished) this.parked?.(error);
+  }
+
   /** Waits for work, or for an interruption if that comes first; the work then goes on by itself, and sees the signal. */
   race<T>(work: Promise<T>): Promise<T> {
     return new Promise((done, fail) => {

@@ -99,6 +99,7 @@ export class Pipeline {
   async *stream<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): AsyncGenerator<T> {
     let request: Message | null = null;
     let messages: AsyncIterator<object> | undefined;
+    let untaken: NodeJS.Timeout | undefined;
     try {
       request = this.#read(exchange, decode);
       const handler = exchange.incoming.method.handler as StreamHandler;
@@ -106,12 +107,18 @@ export class Pipeline {
       for (;;) {
         const next = await exchange.race(messages.next());
         if (next.done) break;
+        untaken = setTimeout(
+          () => exchange.abandon(new LatchkeyError('READER_TOO_SLOW', { retryAfterMs: 0 })),
+          this.#app.config.streamStallMs,
+        );
         yield encode(next.value as Message);
+        clearTimeout(untaken);
       }
       this.#finish(exchange, request, null);
     } catch (error) {
       throw new Refused(exchange, this.fail(exchange, error, request));
     } finally {
+      clearTimeout(untaken);
       // The reader left between two messages, or the handler waits for what will not come.
       const cancelled = new LatchkeyError('CANCELLED');
       exchange.interrupt(cancelled);
