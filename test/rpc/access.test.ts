@@ -33,6 +33,9 @@ describeRpc('AccessService', ({ as, server, transport, tenant, operator }) => {
       'secret:manage',
       'secret:read',
       'secret:use',
+      'webhook:manage',
+      'webhook:read',
+      'webhook:send',
     ]);
     expect(me.ownPermissions).toContain('credential:read');
     const again = await (await as('resource_manager', { subject: 'mira' })).access.getMe({});
