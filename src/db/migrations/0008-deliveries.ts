@@ -82,6 +82,8 @@ begin
   perform latchkey.enter(p_tenant);
   with outcome as (
     select * from json_to_recordset(p_outcomes) as o(id text, epoch integer, status text, "waitMs" float8, attempt jsonb, error text, event jsonb)
+    -- In order of id, as all who lock several rows do.
+    order by o.id
   ), written as (
     update latchkey.delivery d
        set status = o.status, error = o.error, lease_epoch = d.lease_epoch + 1,

@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache';
 const SLOTS = 256;
 /** Of them those to destinations that did not answer of late: who does not answer keeps the others for who does. */
 const NEW_SLOTS = 128;
-const TENANT_SLOTS = 128;
+const TENANT_SLOTS = 192;
 /** To one destination, while it answers and otherwise. */
 const WELL_SLOTS = 32;
 const NEW_LANE_SLOTS = 4;
