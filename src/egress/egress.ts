@@ -1,5 +1,4 @@
 import type { LookupAddress } from 'node:dns';
-import { lookup as systemLookup } from 'node:dns/promises';
 import { isIP, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { Agent, Client } from 'undici';
@@ -9,6 +8,7 @@ import { type ConnectLimits, connectTo } from './connect.ts';
 import { dialer, type Gate } from './dial.ts';
 import { EgressError } from './egress-error.ts';
 import { exchange, type Limits } from './exchange.ts';
+import { lookup } from './lookup.ts';
 import { OwnPorts } from './own-ports.ts';
 import { type AnswerSink, type RelayLimits, relay } from './relay.ts';
 import { type EgressInit, requestTo, targetOf } from './request.ts';
@@ -37,7 +37,7 @@ export type Lookup = (host: string) => Promise<LookupAddress[]>;
 type Options = Partial<Limits> & {
   /** Host names, `*.` names, addresses and ranges that may be reached though they are not public; see `parseAllowlist`. */
   allow: readonly string[];
-  /** The system's by default. Its answers are checked as those of any other. */
+  /** DNS and the system's by default. Its answers are checked as those of any other. */
   lookup?: Lookup;
 };
 
@@ -66,7 +66,7 @@ export class Egress {
     this.#options = options;
     this.#limits = { timeoutMs: TIMEOUT_MS, maxBodyBytes: MAX_BODY_BYTES, ...definedLimits(options) };
     this.#allowed = parseAllowlist(options.allow);
-    this.#lookup = options.lookup ?? ((host) => systemLookup(host, { all: true }));
+    this.#lookup = options.lookup ?? lookup;
     this.#ownPorts = ownPorts;
     this.#gate = { resolve: (host, port) => this.#resolve(host, port), check: (...to) => this.#check(...to) };
     this.#connecting = {

@@ -52,6 +52,7 @@ class Relay implements Dispatcher.DispatchHandler {
   #head: NodeJS.Timeout | undefined;
   #controller: Dispatcher.DispatchController | null = null;
   #ended = false;
+  #started = false;
   #waiting = false;
 
   constructor(limits: RelayLimits & { host: string }, sink: AnswerSink) {
@@ -86,14 +87,16 @@ class Relay implements Dispatcher.DispatchHandler {
 
   onRequestSent(): void {
     this.#idle.refresh();
+    // An answer may begin while the request is under way.
+    if (this.#started) return;
     this.#head = setTimeout(() => this.stop('timeout'), this.#limits.headMs);
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     // Interim answers, however many, do not put the end off.
     if (status < 200 || this.#ended) return;
+    this.#started = true;
     clearTimeout(this.#head);
-    this.#head = undefined;
     this.#idle.refresh();
     if (this.#sink.start(status, headers)) return;
     this.#ended = true;

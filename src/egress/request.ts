@@ -39,7 +39,8 @@ export function requestTo(
   { method = 'GET', headers, body, fresh }: EgressInit,
 ): Dispatcher.DispatchOptions {
   const refuse = (detail: string) => new EgressError('protocol', { host: target.hostname, sent: false, detail });
-  if (!/^[A-Za-z-]+$/.test(method) || /^connect$/i.test(method)) throw refuse('the method');
+  // TRACE has the other side repeat what it was sent, the credential too (RFC 9110, section 9.3.8).
+  if (!/^[A-Za-z-]+$/.test(method) || /^(connect|trace|track)$/i.test(method)) throw refuse('the method');
   const all = readHeaders(headers);
   if (!all) throw refuse('a header');
   if (all.has('host')) throw refuse('a host header');

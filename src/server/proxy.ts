@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest } from 'node:http2';
 import { Counter, Gauge } from 'prom-client';
-import { LatchkeyError } from '../base/error.ts';
+import { fieldInvalid, LatchkeyError } from '../base/error.ts';
 import { REASONS } from '../base/reasons.ts';
 import { authenticate } from '../domain/access/authenticate.ts';
 import type { App, Call } from '../domain/call.ts';
@@ -55,10 +56,10 @@ export class RequestProxy {
     let call: Call | null = null;
     try {
       call = await this.#callOf(request, header, requestId, transfer);
-      await proxyRequest(call, proxiedRequest(request, url), transfer);
+      await proxyRequest(call, proxiedRequest(request, url, credentialOf(header)), transfer);
       transfer.end();
     } catch (error) {
-      failure = asLatchkeyError(error);
+      failure = transfer.signal.aborted ? new LatchkeyError('CANCELLED') : asLatchkeyError(error);
       transfer.fail(failure, requestId);
     } finally {
       this.#inFlight -= 1;
@@ -128,20 +129,40 @@ function credentialOf(header: (name: string) => string | undefined): string {
   return password || user;
 }
 
-function proxiedRequest(request: IncomingMessage, url: string) {
+function proxiedRequest(request: IncomingMessage, url: string, presented: string) {
   const [, connectionId, path = '', query = ''] = PATH.exec(url) ?? [];
+  if (decoded(query).includes(presented)) throw fieldInvalid('query', 'holds the key that the call is made with');
   // As for any id that is none.
   if (!connectionId) throw new LatchkeyError('CONNECTION_NOT_FOUND', { metadata: { connection_id: '' } });
   const { 'content-length': length, 'transfer-encoding': chunked } = request.headers;
-  const empty = length === '0' || (length === undefined && chunked === undefined && request.httpVersionMajor === 1);
+  const empty = length === '0' || (length === undefined && chunked === undefined && hasEnded(request));
   return {
-    ...{ connectionId, path: `${path}${query}`, method: request.method ?? 'GET', headers: headersOf(request) },
+    ...{
+      connectionId,
+      path: `${path}${query}`,
+      method: request.method ?? 'GET',
+      headers: headersOf(request, presented),
+    },
     body: empty ? null : request,
     contentLength: length === undefined ? null : Number(length),
   };
 }
 
-function headersOf({ rawHeaders, headers }: IncomingMessage): [string, string][] {
+function decoded(query: string): string {
+  try {
+    return decodeURIComponent(query);
+  } catch {
+    return query;
+  }
+}
+
+/** Whether a request that says nothing of a body has none: over HTTP/2 the stream then ends with its headers. */
+function hasEnded(request: IncomingMessage | Http2ServerRequest): boolean {
+  return 'stream' in request ? request.stream.endAfterHeaders : true;
+}
+
+/** Without what is of one connection alone, and without the caller's credential, wherever it stands. */
+function headersOf({ rawHeaders, headers }: IncomingMessage, presented: string): [string, string][] {
   // Further headers that the caller says are of this connection alone (RFC 9110, section 7.6.1).
   const named = String(headers.connection ?? '')
     .split(',')
@@ -150,8 +171,9 @@ function headersOf({ rawHeaders, headers }: IncomingMessage): [string, string][]
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at]!;
     const lower = name.toLowerCase();
-    if (!OURS.has(lower) && !named.includes(lower) && !lower.startsWith(':') && !lower.startsWith('x-forwarded-'))
-      pairs.push([name, rawHeaders[at + 1]!]);
+    const value = rawHeaders[at + 1]!;
+    const ours = OURS.has(lower) || value.includes(presented) || lower.startsWith('x-forwarded-');
+    if (!ours && !named.includes(lower) && !lower.startsWith(':')) pairs.push([name, value]);
   }
   return pairs;
 }
@@ -183,7 +205,7 @@ class Transfer implements ProxySink {
     this.status = status;
     const response = this.#response;
     for (const [name, value] of headers) {
-      if (name.startsWith('access-control-')) continue;
+      if (name.startsWith('access-control-') || name === 'x-request-id') continue;
       const shown = name === 'location' ? this.#ownLocation(value, baseUrl) : value;
       response.appendHeader(name, shown);
     }

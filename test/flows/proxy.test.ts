@@ -335,6 +335,47 @@ describe('The proxy', () => {
     expect(answer).toMatch(/\r\n\r\n(5\r\n)?large/);
   });
 
+  it('lets an answer that began before the request ended take its time', async () => {
+    await using early = await listenHttp((request, response) => {
+      response.writeHead(200).write('begun');
+      let ticks = 0;
+      const timer = setInterval(() => response.write(`${++ticks}`), 100);
+      request.on('end', () => {}).resume();
+      response.on('close', () => clearInterval(timer));
+      endOf = () => response.end('.');
+    });
+    let endOf = () => {};
+    const id = await connection({ baseUrl: early.url, timeoutMs: 300 });
+    const body = Buffer.alloc(4 * MEGABYTE);
+    const response = await fetch(urlOf(id), { method: 'POST', headers: KEY, body });
+    let text = '';
+    for await (const chunk of response.body!) {
+      text += Buffer.from(chunk).toString();
+      if (text.includes('8')) endOf();
+    }
+    expect(text).toMatch(/^begun12345678.*\.$/);
+  });
+
+  it('does not have a request repeated in an answer, and does not pass its own key on by another name', async () => {
+    const id = await connection();
+    expect((await raw(`/proxy/${id}/x`, KEY, 'TRACE')).status).toBe(400);
+    expect((await raw(`/proxy/${id}/x?access_token=${ADMIN_KEY}`)).status).toBe(400);
+    expect(receiver.requests).toHaveLength(0);
+    await raw(`/proxy/${id}/x`, { ...KEY, 'api-key': ADMIN_KEY });
+    expect(JSON.stringify(receiver.requests[0]?.headers)).not.toContain(ADMIN_KEY);
+  });
+
+  it('ends a small request whose body never comes, too', async () => {
+    const id = await connection();
+    const socket = connect(server.replica.httpPort, '127.0.0.1');
+    socket.write(
+      `POST /proxy/${id}/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${ADMIN_KEY}\r\ncontent-length: 100\r\n\r\npart`,
+    );
+    let answer = '';
+    for await (const chunk of socket) answer += chunk;
+    expect(answer).toMatch(/^HTTP\/1.1 504 /);
+  });
+
   it('serves HTTP/2, too', async () => {
     const folder = temporaryFolder();
     const cert = { cert: join(folder.path, 'cert.pem'), key: join(folder.path, 'key.pem') };

@@ -346,7 +346,11 @@ describeRpc('ConnectionService.SendRequest', ({ as, tenant }) => {
       const admin = await as('admin');
       const connectionId = await connect(admin);
       const manager = await as('resource_manager', { subject: 'manager' });
-      const moves = [{ baseUrl: 'https://evil.test' }, { allowedHosts: { hosts: ['evil.test'] } }];
+      const moves = [
+        { baseUrl: 'https://evil.test' },
+        { allowedHosts: { hosts: ['evil.test'] } },
+        { provider: 'openai' },
+      ];
       for (const move of moves)
         expect(await failureOf(manager.connections.updateConnection({ connectionId, ...move }))).toMatchObject({
           ...{ reason: 'PERMISSION_MISSING', metadata: { permission: 'credential:read' } },

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { LatchkeyError } from '../../src/base/error.ts';
 import type { RequestSettings } from '../../src/domain/call.ts';
 import { isRepeatable, pauseBeforeRetry, type RetrySituation } from '../../src/domain/requests/decide-retry.ts';
+import { mapBody, readMappings } from '../../src/domain/requests/map-response.ts';
 import { requestHeaders, targetUrl } from '../../src/domain/requests/outgoing-request.ts';
 import { retryAfterMs } from '../../src/domain/requests/retry-after.ts';
 import { shownHeaders } from '../../src/domain/requests/shown-headers.ts';
@@ -120,6 +121,8 @@ describe('Headers that are shown', () => {
         ['d', 'fine'],
         ['Set-Cookie', 'x'],
         ['e', encodeURIComponent('k/ey+value')],
+        ['g', `BEARER ${Buffer.from('k/ey+value').toString('base64')}`],
+        ['h', 'K/EY+VALUE'],
         ['f', 'me'],
       ],
       { secrets: { password: 'pass-word', key: 'k/ey+value' } },
@@ -224,5 +227,16 @@ describe('How long the other side asks to wait', () => {
       { name: 'b', format: 'seconds' as const },
     ];
     expect(wait({ a: '1', b: '7' }, both)).toBe(7_000);
+  });
+});
+
+describe('Values of an answer', () => {
+  it('are not multiplied without bound', () => {
+    let document: unknown = 'x'.repeat(100_000);
+    for (let depth = 0; depth < 46; depth++) document = { a: document };
+    const body = Buffer.from(JSON.stringify(document));
+    const all = readMappings([{ as: 'x', select: '$..*' }]);
+    expect(mapBody(all, body)).toEqual({ mapped: {}, error: 'the mapped values are too large' });
+    expect(mapBody(readMappings([{ as: 'x', select: '$.a.a' }]), body).error).toBe('');
   });
 });

@@ -100,6 +100,14 @@ describe('A template', () => {
   });
 });
 
+describe('A template without end', () => {
+  it('is read in one pass', () => {
+    const braces = '{'.repeat(1_000_000);
+    expect(new Template({}).json(braces, 'body')).toBe(braces);
+    expect(new Template({ a: 1 }).json(`${'{{a}}'.repeat(1_000)}{{`, 'body')).toBe(`${'1'.repeat(1_000)}{{`);
+  });
+});
+
 describe('A condition', () => {
   const variables = {
     totalAmount: 12_000,
@@ -153,6 +161,17 @@ describe('A condition', () => {
         faults(() => evaluateCondition(condition, variables)),
         condition,
       ).toEqual([`variables["${name}"]`]);
+  });
+
+  it('does not run what doubles its values again and again', () => {
+    const chained = `[s]${'.map(x, x + x)'.repeat(26)}[0].size() > 0`;
+    expect(faults(() => evaluateCondition(chained, { s: 'aaaa' }))).toEqual(['condition']);
+    const lists = `${'[l]'}${'.map(x, x + x)'.repeat(12)}.all(x, true)`;
+    expect(faults(() => evaluateCondition(lists, { l: [1, 2, 3] }))).toEqual(['condition']);
+    const sums = `(${Array.from({ length: 300 }, () => 's').join(' + ')}).contains('b')`;
+    expect(faults(() => evaluateCondition(sums, { s: 'a'.repeat(200_000) }))).toEqual(['condition']);
+    expect(evaluateCondition('items.exists(i, i.net + i.tax > 10)', { items: [{ net: 9, tax: 2 }] })).toBe(true);
+    expect(evaluateCondition('a + b + c > 10', { a: 1, b: 2, c: 8 })).toBe(true);
   });
 
   it('does not run what could take long', () => {
@@ -269,6 +288,17 @@ describe('An attempt', () => {
 });
 
 describe('Lanes', () => {
+  it('give no tenant all the slots of those who may not answer', () => {
+    const lanes = new Lanes(() => 0);
+    for (let lane = 0; lane < 200; lane++) lanes.takeAtOnce('one', lane);
+    const { rooms, mostNew } = lanes.room();
+    expect(rooms['one new']).toBe(16);
+    for (let lane = 1_000; rooms['one new']! > 0 && lane < 1_016; lane++) lanes.take('one', lane);
+    expect(lanes.room().rooms['one new']).toBe(0);
+    expect(mostNew).toBeGreaterThan(64);
+    expect(lanes.takeAtOnce('two', 1)).not.toBeNull();
+  });
+
   it('keep a destination that does not answer from holding more than a few slots, and leave it alone, longer each time', () => {
     let now = 0;
     const lanes = new Lanes(() => now);

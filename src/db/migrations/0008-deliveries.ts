@@ -132,6 +132,7 @@ declare
   v_left integer := p_most;
   v_new integer := p_most_new;
   v_tenant_left integer;
+  v_tenant_new integer;
   v_room integer;
   v_claimed integer;
   v_wrapped boolean := false;
@@ -147,6 +148,7 @@ begin
     end if;
     exit when v_wrapped and v_tenant > p_after;
     v_tenant_left := coalesce((p_rooms ->> v_tenant)::integer, p_per_tenant);
+    v_tenant_new := coalesce((p_rooms ->> (v_tenant || ' new'))::integer, (p_rooms ->> ' new')::integer);
     v_lane := floor(random() * 4294967296 - 2147483648)::integer;
     v_lane_wrapped := false;
     for visited_lanes in 1..64 loop
@@ -160,7 +162,7 @@ begin
       end if;
       v_room := least((p_rooms ->> (v_tenant || ' ' || v_lane))::integer, v_left, v_tenant_left);
       if p_rooms ->> (v_tenant || ' ' || v_lane) is null then
-        v_room := least(p_per_lane, v_new, v_room);
+        v_room := least(p_per_lane, v_new, v_tenant_new, v_room);
       end if;
       continue when v_room <= 0;
       return query
@@ -176,6 +178,7 @@ begin
       v_tenant_left := v_tenant_left - v_claimed;
       if p_rooms ->> (v_tenant || ' ' || v_lane) is null then
         v_new := v_new - v_claimed;
+        v_tenant_new := v_tenant_new - v_claimed;
       end if;
     end loop;
     exit when v_left <= 0;

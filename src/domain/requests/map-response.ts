@@ -8,6 +8,7 @@ export type Mapping = { as: string; select: string };
 export type ReadMapping = { as: string; query: JSONPathQuery };
 
 const LIMIT_MS = 50;
+const MOST_MAPPED_CHARS = 4 * 1024 * 1024;
 
 /** Reads the queries, before anything is sent. Fails with FIELD_INVALID, naming `map[0].select`. */
 export function readMappings(mappings: readonly Mapping[]): ReadMapping[] {
@@ -33,13 +34,29 @@ export function mapBody(mappings: readonly ReadMapping[], body: Buffer): { mappe
     return { mapped: {}, error: 'the answer is not JSON' };
   }
   try {
-    const entries = withinMs(LIMIT_MS, () => mappings.flatMap(({ as, query }) => selected(as, query, document)));
+    const entries = withinMs(LIMIT_MS, () => allSelected(mappings, document));
+    if (!entries) return { mapped: {}, error: 'the mapped values are too large' };
     return { mapped: Object.fromEntries(entries) as JsonObject, error: '' };
   } catch (error) {
     if (error instanceof TimeLimitError) return { mapped: {}, error: 'the queries took too long' };
     // Such as an answer that is nested too deeply.
     return { mapped: {}, error: 'the queries cannot be applied to the answer' };
   }
+}
+
+/** Null: as JSON they are too large. Queries can select each part of an answer many times over. */
+function allSelected(mappings: readonly ReadMapping[], document: JSONValue): [string, unknown][] | null {
+  const entries: [string, unknown][] = [];
+  let chars = 0;
+  for (const { as, query } of mappings)
+    for (const entry of selected(as, query, document)) {
+      for (const value of Array.isArray(entry[1]) ? entry[1] : [entry[1]]) {
+        chars += JSON.stringify(value).length;
+        if (chars > MOST_MAPPED_CHARS) return null;
+      }
+      entries.push(entry);
+    }
+  return entries;
 }
 
 function selected(as: string, query: JSONPathQuery, document: JSONValue): [string, unknown][] {

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
-import { LatchkeyError } from '../../base/error.ts';
+import { fieldInvalid, LatchkeyError } from '../../base/error.ts';
 import { EgressError } from '../../egress/egress-error.ts';
 import type { Call, ReadyCredential } from '../call.ts';
 import { type CredentialUse, getCredentials } from '../tokens/get-credentials.ts';
@@ -43,10 +43,11 @@ type Body = { body: Readable | Buffer | null; contentLength: number | null };
  * Fails with CONNECTION_NOT_HTTP, HOST_NOT_ALLOWED, TARGET_UNAVAILABLE, TARGET_TIMEOUT, ADDRESS_FORBIDDEN, FIELD_INVALID, and as getCredentials does.
  */
 export async function proxyRequest(call: Call, request: ProxiedRequest, sink: ProxySink): Promise<void> {
-  const { connectionId, contentLength } = request;
+  const { connectionId, contentLength, method } = request;
+  if (/^(trace|track)$/i.test(method)) throw fieldInvalid('method', 'is not passed on');
   const credential = await getCredentials(call, connectionId, null, USE);
   const small = contentLength !== null && contentLength <= REPLAYED_BYTES;
-  const kept = request.body && small ? await collect(request.body) : null;
+  const kept = request.body && small ? await collect(call, request.body) : null;
   const body: Body = { body: kept ?? request.body, contentLength };
   const replayable = request.body === null || kept !== null;
   const declined = await pass(call, credential, request, body, sink, replayable && mayBeRenewed(call.app, credential));
@@ -100,8 +101,27 @@ function pairsOf(headers: IncomingHttpHeaders): [string, string][] {
   );
 }
 
-async function collect(body: Readable): Promise<Buffer> {
+/** A small body, whose bytes must keep on coming. */
+async function collect({ app, signal }: Call, body: Readable): Promise<Buffer> {
+  const late = Promise.withResolvers<never>();
+  const idle = setTimeout(() => {
+    late.reject(new LatchkeyError('TARGET_TIMEOUT', { metadata: { host: '', attempts: '0' } }));
+  }, app.config.proxyIdleMs);
   const chunks: Buffer[] = [];
-  for await (const chunk of body) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
+  const whole = new Promise<Buffer>((done, fail) => {
+    body.on('data', (chunk: Buffer) => {
+      chunks.push(chunk);
+      idle.refresh();
+    });
+    body.once('end', () => done(Buffer.concat(chunks)));
+    for (const event of ['error', 'close']) body.once(event, () => fail(new LatchkeyError('CANCELLED')));
+  });
+  try {
+    if (signal.aborted) throw new LatchkeyError('CANCELLED');
+    return await Promise.race([whole, late.promise]);
+  } finally {
+    clearTimeout(idle);
+    // Whichever comes second is of no interest.
+    for (const each of [whole, late.promise]) each.catch(() => {});
+  }
 }

@@ -18,9 +18,15 @@ export function shownHeaders(
   const hidden = [...Object.values(secrets), ...[...parameters.headers, ...parameters.query].map(({ value }) => value)]
     .flatMap((secret) => [secret, secret.replace(/^\S+ /, '')])
     .filter((secret) => secret.length >= LEAST_SECRET)
-    .flatMap((secret) => [secret, encodeURIComponent(secret)]);
+    .flatMap((secret) => [secret, encodeURIComponent(secret), ...base64Of(secret)])
+    .map((form) => form.toLowerCase());
   return [...headers].flatMap(([name, value]): [string, string][] => {
-    const shown = !NOT_SHOWN.has(name.toLowerCase()) && !hidden.some((secret) => value.includes(secret));
+    const shown = !NOT_SHOWN.has(name.toLowerCase()) && !hidden.some((form) => value.toLowerCase().includes(form));
     return shown ? [[name, value]] : [];
   });
+}
+
+function base64Of(secret: string): string[] {
+  const bytes = Buffer.from(secret);
+  return [bytes.toString('base64').replace(/=+$/, ''), bytes.toString('base64url')];
 }

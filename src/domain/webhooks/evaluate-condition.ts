@@ -42,10 +42,13 @@ const env = celEnv({
  */
 export function evaluateCondition(condition: string, variables: JsonObject): boolean {
   const parsed = parsedCondition(condition);
-  const shape = { nodes: 0, depth: 0 };
+  const shape = { nodes: 0, depth: 0, sums: 0, loops: 0 };
   measure(parsed.expr, variables, new Set(), 0, shape);
   const size = sizeOf(variables);
-  const steps = shape.nodes * (size.values + shape.nodes) ** shape.depth * (1 + size.longestText / TEXT_OF_A_STEP);
+  // Each loop may add up what the one before has made of the variables, as often as there are sums.
+  const growth = (1 + shape.sums) ** (1 + shape.loops);
+  const looked = shape.nodes * (size.values + shape.nodes) ** shape.depth;
+  const steps = growth * looked * (1 + size.longestText / TEXT_OF_A_STEP);
   if (steps > MOST_STEPS) throw fieldInvalid('condition', 'could take too long over these variables');
   const result = run(parsed, variables);
   if (typeof result !== 'boolean') throw fieldInvalid('condition', 'is not true or false over these variables');
@@ -88,7 +91,7 @@ function measure(
   variables: JsonObject,
   bound: ReadonlySet<string>,
   depth: number,
-  shape: { nodes: number; depth: number },
+  shape: { nodes: number; depth: number; sums: number; loops: number },
 ): void {
   if (!expr) return;
   shape.nodes += 1;
@@ -106,6 +109,7 @@ function measure(
       go(kind.value.operand);
       break;
     case 'callExpr':
+      if (kind.value.function === '_+_') shape.sums += 1;
       for (const part of [kind.value.target, ...kind.value.args]) go(part);
       break;
     case 'listExpr':
@@ -120,6 +124,7 @@ function measure(
     case 'comprehensionExpr': {
       const { iterVar, iterVar2, accuVar, iterRange, accuInit, loopCondition, loopStep, result } = kind.value;
       const names = new Set([...bound, iterVar, iterVar2, accuVar]);
+      shape.loops += 1;
       for (const part of [iterRange, accuInit]) go(part);
       for (const part of [loopCondition, loopStep]) go(part, names, depth + 1);
       go(result, names);

@@ -2,7 +2,6 @@ import { fieldInvalid, type LatchkeyError } from '../../base/error.ts';
 import { member } from '../../base/json-pointer.ts';
 import type { JsonObject, JsonValue } from '../../model/json.ts';
 
-const MARK = /\{\{(.*?)\}\}/gs;
 const WHOLE = /^\{\{([^{}]*)\}\}$/;
 const PATH = /^\s*([\p{L}_][\p{L}\p{N}_-]*(?:\.[\p{L}\p{N}_-]+)*)\s*$/u;
 /** Of everything that is filled in for one request. */
@@ -38,7 +37,7 @@ export class Template {
 
   /** A text with its variables filled in, each as `shown` makes it. Fails with FIELD_INVALID. */
   text(text: string, field: string, shown: (text: string) => string): string {
-    return text.replace(MARK, (_, name: string) => {
+    return replaceMarks(text, (name) => {
       const value = this.#value(name, field);
       return shown(typeof value === 'string' ? value : JSON.stringify(value));
     });
@@ -53,6 +52,19 @@ export class Template {
     if (this.#filledChars > MOST_FILLED_CHARS)
       throw fieldInvalid(field, `grows beyond ${MOST_FILLED_CHARS} characters when it is filled in`);
     return value;
+  }
+}
+
+/** Each `{{name}}` replaced. In one pass: a pattern that looks for the end of each beginning takes the square of the time. */
+function replaceMarks(text: string, replaced: (name: string) => string): string {
+  const parts: string[] = [];
+  let at = 0;
+  for (;;) {
+    const start = text.indexOf('{{', at);
+    const end = start < 0 ? -1 : text.indexOf('}}', start + 2);
+    if (end < 0) return parts.join('') + text.slice(at);
+    parts.push(text.slice(at, start), replaced(text.slice(start + 2, end)));
+    at = end + 2;
   }
 }
 

@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache';
 const SLOTS = 256;
 /** Of them those to destinations that did not answer of late: who does not answer keeps the others for who does. */
 const NEW_SLOTS = 128;
+const NEW_TENANT_SLOTS = 32;
 const TENANT_SLOTS = 192;
 /** To one destination, while it answers and otherwise. */
 const WELL_SLOTS = 32;
@@ -21,7 +22,7 @@ type Lane = { inFlight: number; well: boolean; failures: number; pausedUntil: nu
 /** A slot that is taken. */
 export type Slot = { readonly tenantId: string; readonly lane: number; readonly isNew: boolean };
 
-/** How much may be leased: of tenants (`tenant`) and lanes (`tenant lane`) where that is not the usual. */
+/** How much may be leased: of tenants (`tenant`), their lanes that did not answer of late (`tenant new`; ` new` of any other) and lanes (`tenant lane`) where that is not the usual. */
 export type Rooms = {
   rooms: Record<string, number>;
   most: number;
@@ -38,6 +39,7 @@ export class Lanes {
   readonly #now: () => number;
   readonly #lanes = new LRUCache<string, Lane>({ max: LANES_KNOWN });
   readonly #tenants = new Map<string, number>();
+  readonly #newOfTenants = new Map<string, number>();
   #inFlight = 0;
   #new = 0;
 
@@ -55,6 +57,7 @@ export class Lanes {
       (this.#tenants.get(tenantId) ?? 0) >= TENANT_SLOTS * AT_ONCE ||
       (known?.inFlight ?? 0) >= (well ? WELL_SLOTS : NEW_LANE_SLOTS) * AT_ONCE ||
       (!well && this.#new >= NEW_SLOTS * AT_ONCE) ||
+      (!well && (this.#newOfTenants.get(tenantId) ?? 0) >= NEW_TENANT_SLOTS * AT_ONCE) ||
       (known?.pausedUntil ?? 0) > this.#now();
     return full ? null : this.take(tenantId, lane);
   }
@@ -66,8 +69,9 @@ export class Lanes {
     known.inFlight += 1;
     this.#lanes.set(name, known);
     this.#inFlight += 1;
-    this.#tenants.set(tenantId, (this.#tenants.get(tenantId) ?? 0) + 1);
+    count(this.#tenants, tenantId, 1);
     if (!known.well) this.#new += 1;
+    if (!known.well) count(this.#newOfTenants, tenantId, 1);
     return { tenantId, lane, isNew: !known.well };
   }
 
@@ -75,9 +79,8 @@ export class Lanes {
   give({ tenantId, lane, isNew }: Slot, well: boolean | null): void {
     this.#inFlight -= 1;
     if (isNew) this.#new -= 1;
-    const left = this.#tenants.get(tenantId)! - 1;
-    if (left > 0) this.#tenants.set(tenantId, left);
-    else this.#tenants.delete(tenantId);
+    if (isNew) count(this.#newOfTenants, tenantId, -1);
+    count(this.#tenants, tenantId, -1);
     const known = this.#lanes.get(key(tenantId, lane));
     if (!known) return;
     known.inFlight -= 1;
@@ -96,7 +99,8 @@ export class Lanes {
 
   /** What may be leased now. */
   room(): Rooms {
-    const rooms: Record<string, number> = {};
+    const rooms: Record<string, number> = { ' new': NEW_TENANT_SLOTS };
+    for (const [tenantId, taken] of this.#newOfTenants) rooms[`${tenantId} new`] = NEW_TENANT_SLOTS - taken;
     for (const [tenantId, taken] of this.#tenants) rooms[tenantId] = TENANT_SLOTS - taken;
     for (const [name, { inFlight, well, pausedUntil }] of this.#lanes.entries()) {
       if (pausedUntil > this.#now()) rooms[name] = 0;
@@ -105,6 +109,12 @@ export class Lanes {
     const free = { most: SLOTS - this.#inFlight, mostNew: NEW_SLOTS - this.#new };
     return { rooms, ...free, perTenant: TENANT_SLOTS, perLane: NEW_LANE_SLOTS };
   }
+}
+
+function count(counts: Map<string, number>, name: string, change: number): void {
+  const left = (counts.get(name) ?? 0) + change;
+  if (left > 0) counts.set(name, left);
+  else counts.delete(name);
 }
 
 function key(tenantId: string, lane: number): string {
