@@ -26,6 +26,7 @@ describeRpc('AccessService', ({ as, server, transport, tenant, operator }) => {
       'connection:read',
       'connection:update',
       'connection:use',
+      'event:read',
       'integration:create',
       'integration:delete',
       'integration:read',

@@ -3,7 +3,6 @@ import { ownedByRouter } from './tenant-policy.ts';
 
 const TABLES = `
 alter table latchkey.outbox
-  alter column id type text collate "C",
   add column owner_user_id text,
   add column project_id text,
   add column seq bigint generated always as identity,
@@ -17,7 +16,8 @@ create sequence latchkey.outbox_position;
 create index outbox_unplaced on latchkey.outbox (seq) where position is null;
 create unique index outbox_by_position on latchkey.outbox (tenant_id, position) where position is not null;
 create index outbox_by_lane on latchkey.outbox (lane, position) where position is not null;
-create index outbox_by_aggregate on latchkey.outbox (tenant_id, aggregate_id, id);
+create index outbox_by_seq on latchkey.outbox (tenant_id, seq);
+create index outbox_by_aggregate on latchkey.outbox (tenant_id, aggregate_id, seq);
 create index outbox_by_create_time on latchkey.outbox (create_time);
 
 create table latchkey.outbox_relay (
