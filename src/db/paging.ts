@@ -29,8 +29,8 @@ export type ListQuery<Row> = {
   /** What to read of a row; default all of it. */
   columns?: string;
   conditions: Conditions;
-  /** Columns that order the list; the last makes it total. All go the same way, so that one index serves. */
-  orderBy: readonly { column: string; cast?: string }[];
+  /** Columns that order the list; the last makes it total. All go the same way, so that one index serves. `value`: SQL for a column's value by what is kept of it. */
+  orderBy: readonly { column: string; cast?: string; value?: string }[];
   descending: boolean;
   /** The values of the order columns in a row, as they come back as parameters. */
   sortValues: (row: Row) => SortValue[];
@@ -129,7 +129,7 @@ function compare([a, aId]: [string, string], [b, bId]: [string, string]): number
 
 function after(orderBy: ListQuery<object>['orderBy'], descending: boolean, values: SortValue[]): Conditions[number] {
   const columns = orderBy.map(({ column }) => column).join(', ');
-  const placeholders = orderBy.map(({ cast }) => (cast ? `cast(? as ${cast})` : '?')).join(', ');
+  const placeholders = orderBy.map(({ cast, value }) => value ?? (cast ? `cast(? as ${cast})` : '?')).join(', ');
   return { sql: `(${columns}) ${descending ? '<' : '>'} (${placeholders})`, params: values };
 }
 

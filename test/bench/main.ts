@@ -12,6 +12,7 @@ import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrate } from '../../src/db/migrate.ts';
 import { bearer } from '../harness/credentials.ts';
 import { ADMIN_KEY, type Clients, clientsOf, transportTo } from '../harness/server.ts';
+import { eventsBench } from './events.ts';
 import { grpcCaller, httpCaller, load, type Measured } from './load.ts';
 import { BenchProcess } from './process.ts';
 import { refreshBench } from './refresh.ts';
@@ -65,6 +66,7 @@ async function main(): Promise<void> {
       requests: requestsBench,
       webhooks: webhooksBench,
       delays: refreshDelaysBench,
+      events: eventsBench,
     };
     const chosen = process.argv.slice(2);
     for (const [name, bench] of Object.entries(benches))

@@ -3,7 +3,6 @@ import { ownedByRouter } from './tenant-policy.ts';
 
 const TABLES = `
 alter table latchkey.outbox
-  alter column id type text collate "C",
   add column seq bigint generated always as identity,
   add column position bigint,
   -- What is keyed by its type goes one way, so that it keeps its order, too.
@@ -14,7 +13,8 @@ create sequence latchkey.outbox_position;
 create index outbox_unplaced on latchkey.outbox (seq) where position is null;
 create unique index outbox_by_position on latchkey.outbox (tenant_id, position) where position is not null;
 create index outbox_by_lane on latchkey.outbox (lane, position) where position is not null;
-create index outbox_by_aggregate on latchkey.outbox (tenant_id, aggregate_id, id);
+create index outbox_by_seq on latchkey.outbox (tenant_id, seq);
+create index outbox_by_aggregate on latchkey.outbox (tenant_id, aggregate_id, seq);
 create index outbox_by_create_time on latchkey.outbox (create_time);
 
 create table latchkey.outbox_relay (
@@ -32,11 +32,12 @@ comment on column latchkey.credential.expired_generation is 'The generation of w
 create index credential_expiring on latchkey.credential (expire_time) where expired_generation < generation and (refresh_due is null or failing_since is not null);
 `;
 
+/** What is run all the time keeps its plan, also one that was made when the outbox was all but empty: these are made anew, or leave no choice. */
 const FUNCTIONS = `
 -- Gives events their positions, and says whose there are. Commits do not come in the order of sequences, so "position > last" over those would lose late ones.
 -- Positions are given to what is committed, by one at a time (who does not wait for the other leaves it to it): what gets one later gets a higher one. (A horizon of snapshots would do without the update, but it
 -- waits for the oldest writing transaction of the whole server, and orders by transaction ids, which are taken before locks are.)
-create function latchkey.place_events(p_limit integer, p_wait boolean) returns integer language plpgsql security definer set search_path = '' as $$
+create function latchkey.place_events(p_limit integer, p_wait boolean) returns integer language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 declare
   v record;
   v_placed integer := 0;
@@ -46,28 +47,29 @@ begin
   elsif not pg_try_advisory_xact_lock(hashtextextended('latchkey place_events', 0)) then
     return 0;
   end if;
-  for v in select o.tenant_id, o.id from latchkey.outbox o where o.position is null order by o.seq limit p_limit loop
-    update latchkey.outbox o set position = nextval('latchkey.outbox_position') where o.tenant_id = v.tenant_id and o.id = v.id;
+  for v in select o.tenant_id, o.seq from latchkey.outbox o where o.position is null order by o.seq limit p_limit loop
+    -- By the one index that begins with it: a plan from when the table was empty could choose any that begins with the tenant.
+    update latchkey.outbox o set position = nextval('latchkey.outbox_position') where o.seq = v.seq and o.position is null;
     perform pg_notify('latchkey_changed', 'event ' || v.tenant_id || ' placed');
     v_placed := v_placed + 1;
   end loop;
   return v_placed;
 end $$;
 
-create function latchkey.read_events(p_tenant text, p_after bigint, p_limit integer) returns setof latchkey.outbox language plpgsql as $$
+create function latchkey.read_events(p_tenant text, p_after bigint, p_limit integer) returns setof latchkey.outbox language plpgsql set plan_cache_mode = force_custom_plan as $$
 begin
   perform latchkey.enter(p_tenant);
   return query select * from latchkey.outbox o where o.tenant_id = p_tenant and o.position > p_after order by o.position limit p_limit;
 end $$;
 
-create function latchkey.read_events_of(p_tenant text, p_ids text[]) returns setof latchkey.outbox language plpgsql as $$
+create function latchkey.read_events_of(p_tenant text, p_ids text[]) returns setof latchkey.outbox language plpgsql set plan_cache_mode = force_custom_plan as $$
 begin
   perform latchkey.enter(p_tenant);
   return query select * from latchkey.outbox o where o.tenant_id = p_tenant and o.id = any (p_ids);
 end $$;
 
 create function latchkey.route_lanes(p_lanes smallint[], p_after bigint[], p_limit integer) returns table (tenant_id text, id text)
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = '' set enable_bitmapscan = off as $$
   select o.tenant_id, o.id from unnest(p_lanes, p_after) l (lane, after),
     lateral (select e.tenant_id, e.id, e.position from latchkey.outbox e where e.lane = l.lane and e.position > l.after order by e.position limit p_limit) o
    order by o.position limit p_limit

@@ -8,6 +8,9 @@ import { type EventFilter, eventOf, eventsSeenBy, matchingConditions, type Store
 import { type EventView, eventViews } from './event-views.ts';
 
 export type EventOrder = 'CREATE_TIME_DESC' | 'CREATE_TIME_ASC';
+/** In the order of writing, which tells how much happens in other tenants: a page token keeps the id instead. What came before one that is gone is gone, too. */
+const SEQ_OF_ID = `coalesce((select e.seq from latchkey.outbox e where e.tenant_id = current_setting('latchkey.tenant') and e.id = ?), 0)`;
+
 type Times = { since: Date | null; before: Date | null };
 
 /** Lists the events that the caller may see, with a cursor to watch on from. Fails with PAGE_TOKEN_INVALID. */
@@ -30,8 +33,7 @@ export async function listEvents(
       {
         table: 'outbox',
         conditions: [...eventsSeenBy(principal), ...matchingConditions(filter), ...timesConditions(filter)],
-        // Ids are in order of time.
-        orderBy: [{ column: 'id' }],
+        orderBy: [{ column: 'seq', value: SEQ_OF_ID }],
         descending: order === 'CREATE_TIME_DESC',
         sortValues: (row) => [row.id],
       },
