@@ -91,7 +91,11 @@ export class EventRelay {
 
   /** Answers whether there may be more. */
   async #sendBatch(): Promise<boolean> {
-    if (this.#lanes.size === 0) return false;
+    // Another replica has them, and knows how Kafka does.
+    if (this.#lanes.size === 0) {
+      this.#failed = false;
+      return false;
+    }
     const rows = await hot<StoredEvent & { lane: number }>(this.#app.pool, 'readLanes', [
       [...this.#lanes.keys()],
       [...this.#lanes.values()].map(({ position }) => position),

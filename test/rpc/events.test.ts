@@ -96,7 +96,7 @@ describeRpc('EventService.ListEvents', ({ as, tenant, server, transport }) => {
   });
 });
 
-describeRpc('EventService.WatchEvents', ({ as, tenant }) => {
+describeRpc('EventService.WatchEvents', ({ as, tenant, server, transport }) => {
   it('tells events as they happen, in the order of their changes', async () => {
     const admin = await as('admin');
     const watch = await Watch.start(admin, { filter: { aggregateType: 'connection' } });
@@ -133,6 +133,19 @@ describeRpc('EventService.WatchEvents', ({ as, tenant }) => {
     await watch.stop();
     const refused = await Watch.start(admin, { heartbeat: { seconds: 61n } });
     expect(asFailure(await refused.ended)).toMatchObject({ reason: 'FIELD_INVALID', fields: ['heartbeat'] });
+  });
+
+  it('ends within 5 s when the key that began it is revoked, and tells nothing more', async () => {
+    const admin = await as('admin');
+    const { secret, apiKey } = await admin.access.createApiKey({ displayName: 'k', scopes: ['*'] });
+    const watch = await Watch.start(server().clients(transport, { 'x-api-key': secret }), {
+      heartbeat: { seconds: 1n },
+    });
+    await admin.access.revokeApiKey({ apiKeyId: apiKey!.id });
+    expect(asFailure(await watch.ended).reason).toBe('CREDENTIALS_INVALID');
+    const heard = watch.events.length;
+    await admin.secrets.createSecret({ name: 's', value: 'v' });
+    expect(watch.events.length).toBe(heard);
   });
 
   it('refuses a cursor that was altered, is of another tenant, or too old', async () => {

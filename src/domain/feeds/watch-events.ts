@@ -1,4 +1,5 @@
 import { LatchkeyError } from '../../base/error.ts';
+import { refuseUnlessValid } from '../access/refuse-unless-valid.ts';
 import type { App, Call, EventFeed } from '../call.ts';
 import { placeEvents } from '../events/place-events.ts';
 import { cursorText, headOf, type Place, placeOf } from './event-cursor.ts';
@@ -10,10 +11,13 @@ import { refuseUnknownTypes } from './list-events.ts';
 export type WatchedEvents = { events: EventView[]; cursor: string };
 
 const MOST_OF_TENANT = 1_000;
+/** How often it is looked whether the caller's credential still holds, before anything is told. */
+const CHECK_MS = 4_000;
 
 /**
  * Tells events that the caller may see from a cursor on, or from now, until the caller leaves; without events, a cursor every `heartbeatMs`. Nothing is read ahead of
- * who takes it. Fails with CURSOR_INVALID, CURSOR_EXPIRED, OVERLOADED, SHUTTING_DOWN.
+ * who takes it. Fails with CURSOR_INVALID,
+ * CURSOR_EXPIRED, OVERLOADED, SHUTTING_DOWN, and with CREDENTIALS_INVALID once the caller's credential has ended.
  */
 export async function* watchEvents(
   call: Call,
@@ -57,13 +61,18 @@ async function* follow(
   let place = cursor ? await placeOf(app, tenantId, cursor) : await nowOf(app, tenantId);
   let text = cursor || cursorText(app, tenantId, place, startTime);
   yield { events: [], cursor: text };
-  for (let toldAt = performance.now(); !signal.aborted; ) {
+  let checkedAt = performance.now();
+  for (let toldAt = checkedAt; !signal.aborted; ) {
     const leftMs = Math.max(0, toldAt + heartbeatMs - performance.now());
     const { rows, position, time } = await feed.after(place.position, leftMs, signal);
     place = { id: rows.at(-1)?.id ?? place.id, position };
     if (time !== null) text = cursorText(app, tenantId, place, time);
     const seen = rows.filter((row) => matches(filter, row) && seesEvent(principal, row));
     if (seen.length === 0 && performance.now() - toldAt < heartbeatMs) continue;
+    if (performance.now() - checkedAt > CHECK_MS) {
+      await refuseUnlessValid(call);
+      checkedAt = performance.now();
+    }
     yield { events: await eventViews(call, seen), cursor: text };
     toldAt = performance.now();
   }
