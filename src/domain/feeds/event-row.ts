@@ -35,6 +35,7 @@ const PERMISSIONS: Record<string, Permission | null> = {
   ...{ connection: null, account: null, tenant: null },
   ...{ integration: 'integration:read', provider: 'integration:read', secret: 'secret:read' },
   ...{ user: 'user:read', api_key: 'api_key:read' },
+  ...{ delivery: 'webhook:read', inbound_endpoint: 'webhook:read', inbound_message: 'webhook:read' },
 };
 
 export function eventOf(row: StoredEvent): EventRow {
