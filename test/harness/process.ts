@@ -38,7 +38,11 @@ export class ServerProcess {
       });
     }
     this.exited = new Promise((done) =>
-      this.child.on('close', (code, signal) => done({ code, signal, output: this.#output })),
+      this.child.on('close', (code, signal) => {
+        // A test that meets a crash sees no more of it than a connection that ends.
+        if (this.#output.includes('"unexpected error"')) console.error(this.#output);
+        done({ code, signal, output: this.#output });
+      }),
     );
   }
 
