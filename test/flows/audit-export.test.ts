@@ -6,7 +6,7 @@ import { verifyChain } from '../../src/domain/audit/verify-chain.ts';
 import { ServerProcess } from '../harness/process.ts';
 import { ADMIN_KEY, ROLE_ENV, TestServer, testEnv } from '../harness/server.ts';
 
-const ENTRIES = 40_000;
+const ENTRIES = 100_000;
 const TENANT = 'large';
 
 let server: TestServer;
