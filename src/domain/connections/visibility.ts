@@ -30,7 +30,8 @@ export function seenBy(principal: Principal): Conditions {
   return [{ sql, params: [...own.params, ...inProjects.params] }];
 }
 
-function ownedBy({ kind, userId, projectIds }: Principal): Conditions[number] {
+/** Rows of the caller's own. */
+export function ownedBy({ kind, userId, projectIds }: Principal): Conditions[number] {
   const own = { sql: 'owner_user_id = ?', params: [userId ?? ''] };
   if (kind !== 'api_key' || projectIds === null) return own;
   const inProjects = oneOf('project_id', projectIds);
@@ -61,8 +62,8 @@ export function connectionNotFound(id: string): LatchkeyError {
   return new LatchkeyError('CONNECTION_NOT_FOUND', { metadata: { connection_id: id } });
 }
 
-/** A key that acts for a user stays within its projects. */
-function isOwn(principal: Principal, { ownerUserId, projectId }: Owned): boolean {
+/** Whether something is the caller's own. A key that acts for a user stays within its projects. */
+export function isOwn(principal: Principal, { ownerUserId, projectId }: Owned): boolean {
   if (ownerUserId === null || ownerUserId !== principal.userId) return false;
   return principal.kind !== 'api_key' || projectAllowed(principal, projectId);
 }

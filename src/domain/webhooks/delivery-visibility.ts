@@ -6,6 +6,7 @@ import { Delivery } from '../../model/delivery.ts';
 import type { Permission } from '../access/permissions.ts';
 import { projectAllowed } from '../access/projects.ts';
 import type { Call, Principal } from '../call.ts';
+import { isOwn, ownedBy } from '../connections/visibility.ts';
 
 /** A delivery that the caller sees and may act on so. Fails with DELIVERY_NOT_FOUND, PERMISSION_MISSING. */
 export async function findDelivery(
@@ -30,29 +31,24 @@ export function deliveryNotFound(id: string): LatchkeyError {
 }
 
 /** A user's deliveries are seen by that user and by administrators; those of nobody in particular by who holds the permission in their project. */
-function holds(principal: Principal, permission: Permission, { ownerUserId, projectId }: Delivery): boolean {
-  const { administrator, permissions, ownPermissions, userId, kind } = principal;
-  if (administrator) return permissions.has(permission);
-  if (ownerUserId === null) return permissions.has(permission) && projectAllowed(principal, projectId);
-  if (ownerUserId !== userId || !(permissions.has(permission) || ownPermissions.has(permission))) return false;
-  return kind !== 'api_key' || projectAllowed(principal, projectId);
+function holds(principal: Principal, permission: Permission, delivery: Delivery): boolean {
+  const held = principal.permissions.has(permission);
+  if (principal.administrator) return held;
+  if (delivery.ownerUserId === null) return held && projectAllowed(principal, delivery.projectId);
+  return (held || principal.ownPermissions.has(permission)) && isOwn(principal, delivery);
 }
 
 /** The same as a condition on rows, for lists. */
 export function deliveriesOf(principal: Principal, permission: Permission): Conditions {
-  const { administrator, permissions, ownPermissions, userId, kind, projectIds } = principal;
-  if (administrator && permissions.has(permission)) return [];
-  const inProjects =
-    projectIds === null
-      ? { sql: 'true', params: [] }
-      : anyOf([{ sql: 'project_id is null', params: [] }, oneOf('project_id', projectIds)]);
-  const shared = { sql: `owner_user_id is null and ${inProjects.sql}`, params: inProjects.params };
-  const limited = kind === 'api_key' ? inProjects : { sql: 'true', params: [] };
-  const own = { sql: `owner_user_id = ? and ${limited.sql}`, params: [userId ?? '', ...limited.params] };
-  const both = [
-    ...(permissions.has(permission) ? [shared] : []),
-    ...(permissions.has(permission) || ownPermissions.has(permission) ? [own] : []),
-  ];
+  const { administrator, permissions, ownPermissions, projectIds } = principal;
+  const held = permissions.has(permission);
+  if (administrator && held) return [];
+  const inProjects = projectIds === null ? { sql: 'true', params: [] } : oneOf('project_id', projectIds);
+  const shared = {
+    sql: `owner_user_id is null and (project_id is null or ${inProjects.sql})`,
+    params: inProjects.params,
+  };
+  const both = [...(held ? [shared] : []), ...(held || ownPermissions.has(permission) ? [ownedBy(principal)] : [])];
   return [both.length > 0 ? anyOf(both) : { sql: 'false', params: [] }];
 }
 
