@@ -101,12 +101,20 @@ describe('A scheduled check', () => {
 
   it('is claimed by one of many that want to make it', async () => {
     asked = [];
-    serve = (_, response) => void setTimeout(() => response.end('{}'), 200);
+    // The answer comes when all others have ended: until then the check is under way.
+    const others = Promise.withResolvers<void>();
+    serve = (_, response) => void others.promise.then(() => response.end('{}'));
     const connectionId = await made();
     await makeDue([connectionId]);
     const due = { tenantId: TENANT, connectionId };
     const never = new AbortController().signal;
-    await Promise.all(Array.from({ length: 10 }, (_, i) => runDueCheck(servers[i % 2]!.replica.app, due, never)));
+    let ended = 0;
+    const runs = Array.from({ length: 10 }, async (_, i) => {
+      await runDueCheck(servers[i % 2]!.replica.app, due, never);
+      ended += 1;
+      if (ended === 9) others.resolve();
+    });
+    await Promise.all(runs);
     await expect.poll(async () => (await healthOf(connectionId)).health, IN_A_SWEEP).toBe(ConnectionHealth.HEALTHY);
     expect(asked).toHaveLength(1);
   });

@@ -94,7 +94,7 @@ describeRpc('WebhookService.SendWebhook', ({ as, tenant, server, transport }) =>
     const updated = await connections.updateConnection({ connectionId, webhookSignatureSecret: SECRETS[1] });
     expect(updated.connection?.previousWebhookSecretExpireTime).toBeDefined();
     const request = { connectionId, path: '/in?x=1', body: json({ n: '{{n}}' }), variables: { n: 1 }, sign: true };
-    const { delivery } = await webhooks.sendWebhook({ ...request, backoffMs: 1_100 });
+    const { delivery } = await webhooks.sendWebhook({ ...request, backoffMs: 1_300 });
     expect(delivery).toMatchObject({ status: DeliveryStatus.SUCCEEDED, connectionId, signed: true });
     expect(delivery?.attempts.map(({ statusCode, error }) => [statusCode, error])).toEqual([
       [503, 'status'],
@@ -102,7 +102,7 @@ describeRpc('WebhookService.SendWebhook', ({ as, tenant, server, transport }) =>
     ]);
     const [first, second] = receiver.received;
     expect(second).toMatchObject({ url: '/hooks/in?x=1', headers: { authorization: 'Bearer sk_1', 'x-default': 'd' } });
-    expect(second!.time - first!.time).toBeGreaterThanOrEqual(880);
+    expect(second!.time - first!.time).toBeGreaterThanOrEqual(1_040);
     for (const { headers, body } of [first!, second!]) {
       expect(headers['webhook-id']).toBe(delivery!.id);
       for (const secret of SECRETS)
