@@ -32,6 +32,7 @@ export function readConfig(env: Env = process.env) {
     identity: readIdentity(read),
     auditReads: read.choice<AuditReads>('AUDIT_READS', 'batched', ['batched', 'strict', 'off']),
     credentialCacheEntries: read.integer('CREDENTIAL_CACHE_ENTRIES', 100_000, 0, 10_000_000),
+    /** Of events, of settled deliveries and, at most, of inbound messages. */
     retentionDays: read.integer('RETENTION_DAYS', 30, 1, 3_650),
     refresh: readRefresh(read, production),
     kafka: readKafka(read),
@@ -51,7 +52,6 @@ export function readConfig(env: Env = process.env) {
     shutdownGraceMs: read.integer('SHUTDOWN_GRACE_MS', 20_000, 0, 600_000),
     /** `npm start` puts a shell between npm and us, which dies of a signal without passing it on. */
     stopsWithParent: env.npm_lifecycle_event === 'start',
-    /** Of deliveries that are settled. */
     logLevel: read.choice('LOG_LEVEL', 'info', ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
   };
   if (config.adminKey && config.adminKey.length < 32)
