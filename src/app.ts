@@ -48,6 +48,7 @@ import { servicesFor } from './handlers/index.ts';
 import { AuditSealer } from './jobs/audit-sealer.ts';
 import { CheckSweeper } from './jobs/check-sweeper.ts';
 import { DeliverySender } from './jobs/delivery-sender.ts';
+import { EventFanOut } from './jobs/event-fan-out.ts';
 import { EventPlacer } from './jobs/event-placer.ts';
 import { EventRelay } from './jobs/event-relay.ts';
 import { Housekeeper } from './jobs/housekeeper.ts';
@@ -163,6 +164,9 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   // Before there are calls: what happens from now on is relayed.
   await relay?.takeLanes();
   opened.push(async () => relay?.stop());
+  const fanOut = new EventFanOut(app);
+  fanOut.start();
+  opened.push(() => fanOut.stop());
   const placer = new EventPlacer(app);
   placer.start();
   opened.push(() => placer.stop());

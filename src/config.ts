@@ -34,6 +34,7 @@ export function readConfig(env: Env = process.env) {
     credentialCacheEntries: read.integer('CREDENTIAL_CACHE_ENTRIES', 100_000, 0, 10_000_000),
     /** Of events, of settled deliveries and, at most, of inbound messages. */
     retentionDays: read.integer('RETENTION_DAYS', 30, 1, 3_650),
+    endpointFailingDays: read.integer('ENDPOINT_FAILING_DAYS', 5, 1, 365),
     refresh: readRefresh(read, production),
     kafka: readKafka(read),
     userService: readUserService(read, production),

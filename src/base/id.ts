@@ -21,7 +21,8 @@ export type IdPrefix =
   | 'acct'
   | 'dlv'
   | 'iep'
-  | 'imsg';
+  | 'imsg'
+  | 'eep';
 
 const pool = Buffer.allocUnsafe(RANDOM_BYTES * 512);
 let used = pool.length;

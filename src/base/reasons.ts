@@ -97,6 +97,9 @@ export const REASONS = {
   CURSOR_EXPIRED: { code: 'OUT_OF_RANGE', text: 'events after the cursor may have been deleted' },
   CURSOR_INVALID: { code: 'INVALID_ARGUMENT', text: 'the cursor is not valid' },
   READER_TOO_SLOW: { code: 'RESOURCE_EXHAUSTED', text: 'a message was not taken in time' },
+  EVENT_ENDPOINT_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such endpoint' },
+  EVENT_ENDPOINT_DISABLED: { code: 'FAILED_PRECONDITION', text: 'the endpoint is disabled' },
+  EVENT_ENDPOINT_LIMIT_REACHED: { code: 'FAILED_PRECONDITION', text: 'the tenant may have no more endpoints' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

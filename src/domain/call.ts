@@ -312,7 +312,7 @@ export type DeliveryTask = {
   purpose: DeliveryPurpose;
   /** Whose credential is put in when it is sent; null: none. */
   connectionId: string | null;
-  /** Whose secrets sign it; empty: it is not signed. */
+  /** Whose secrets sign it; empty: it is not signed. Of an event: the endpoint, which also says where it goes. */
   signedBy: string;
   /** Host and port of the destination. */
   host: string;
@@ -329,7 +329,7 @@ export type DeliveryTask = {
 };
 
 export type DeliveryRequest = {
-  /** Whole, or a path below the base URL of the connection. */
+  /** Whole, or a path below the base URL of the connection. Of an event: empty. */
   url: string;
   headers: [string, string][];
   /** Null: none. */

@@ -41,6 +41,12 @@ export function permits({ hosts, suffixes, ranges }: Allowlist, host: string, ad
   return everyFace(address, (face, family) => !isDenied(face, family) || ranges.has(face, family));
 }
 
+/** Whether the operator names a host, or an address that the URL has in its place. */
+export function isNamed({ hosts, suffixes, ranges }: Allowlist, host: string): boolean {
+  if (hosts.has(host) || suffixes.some((suffix) => host.endsWith(suffix))) return true;
+  return isIP(host) !== 0 && everyFace(host, (face, family) => ranges.has(face, family));
+}
+
 /** The name as URLs have it, or null where it is none. */
 function hostName(text: string): string | null {
   const url = `http://${text}/`;

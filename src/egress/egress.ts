@@ -3,7 +3,7 @@ import { isIP, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { Agent, Client } from 'undici';
 import { LatchkeyError } from '../base/error.ts';
-import { type Allowlist, parseAllowlist, permits } from './allowlist.ts';
+import { type Allowlist, isNamed, parseAllowlist, permits } from './allowlist.ts';
 import { type ConnectLimits, connectTo } from './connect.ts';
 import { dialer, type Gate } from './dial.ts';
 import { EgressError } from './egress-error.ts';
@@ -146,6 +146,11 @@ export class Egress {
   refuseForbidden(url: URL): void {
     const literal = unbracketed(url.hostname);
     if (isIP(literal)) this.#check(url.hostname, literal, portOf(url));
+  }
+
+  /** Whether the operator's settings name the host of a URL as one that may be reached though it is not public. */
+  isNamed(url: URL): boolean {
+    return isNamed(this.#allowed, unbracketed(url.hostname));
   }
 
   /** Begins no further call, waits for those that run, which their time limits end, and closes all connections. */

@@ -12,6 +12,8 @@ export function deliveryToProto(delivery: DeliveryView): MessageInitShape<typeof
     projectId: delivery.projectId ?? '',
     ownerUserId: delivery.ownerUserId ?? '',
     signed: delivery.signedBy !== '',
+    endpointId: delivery.purpose === 'webhook' ? '' : delivery.signedBy,
+    eventId: delivery.purpose === 'webhook' ? '' : delivery.messageId,
     attempts: delivery.attempts.map(({ time, ...attempt }) => ({ ...attempt, time: toTimestamp(new Date(time)) })),
     nextAttemptTime: toTimestamp(status === 'PENDING' ? delivery.dueTime : null),
     createTime: toTimestamp(delivery.createTime),

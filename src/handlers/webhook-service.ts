@@ -17,12 +17,14 @@ import { retryDelivery } from '../domain/webhooks/retry-delivery.ts';
 import { sendWebhook, type Webhook } from '../domain/webhooks/send-webhook.ts';
 import type { JsonValue, JsonObject as StoredJson } from '../model/json.ts';
 import { deliveryStatusName, deliveryToProto } from './delivery.ts';
+import { eventEndpoints } from './event-endpoint.ts';
 import { implement } from './implement.ts';
 import { inboundEndpoints } from './inbound-endpoint.ts';
 import { pageRequest, pageResponse } from './page.ts';
 import { fromTimestamp } from './time.ts';
 
 export const webhookService = implement(WebhookService, {
+  ...eventEndpoints,
   ...inboundEndpoints,
 
   async sendWebhook(call, request) {

@@ -12,6 +12,7 @@ import type {
   LeasedDelivery,
   NewDelivery,
 } from '../domain/call.ts';
+import { disableGone } from '../domain/endpoints/disable-endpoint.ts';
 import { attemptDelivery } from '../domain/webhooks/attempt-delivery.ts';
 import { deliveryRow } from '../domain/webhooks/delivery-row.ts';
 import { judgeAttempt } from '../domain/webhooks/judge-attempt.ts';
@@ -192,7 +193,7 @@ export class DeliverySender implements Deliveries {
     // The key could not be had: the lease ends, and it is tried again.
     if (request === null) return;
     const broken = { ...taskOf(row, { url: '', headers: [], body: null }), ...lease };
-    const verdict = judgeAttempt({ kind: 'refused', reason: 'INTERNAL' });
+    const verdict = judgeAttempt({ kind: 'refused', reason: 'INTERNAL' }, row.purpose);
     const attempt = { time: this.#app.clock.now(), durationMs: 0, statusCode: 0, error: verdict.error };
     return this.#settle(broken, settleDelivery(broken, verdict, attempt, 0));
   }
@@ -225,9 +226,12 @@ export class DeliverySender implements Deliveries {
     }
     const [time, start] = [clock.now(), clock.monotonic()];
     const result = await attemptDelivery(this.#app, delivery, this.#aborting.signal);
-    const verdict = judgeAttempt(result);
+    const verdict = judgeAttempt(result, delivery.purpose);
     this.#give(slot, verdict.destinationWell);
     metrics.deliveryAttempts.inc({ outcome: verdict.next });
+    // Before the outcome is written: what dies between the two is sent again, and finds the endpoint disabled.
+    if (verdict.gone && delivery.purpose === 'event')
+      await disableGone(this.#app, delivery.tenantId, delivery.signedBy);
     const attempt = {
       ...{ time, durationMs: Math.round(clock.monotonic() - start), error: verdict.error },
       statusCode: result.kind === 'answered' ? result.status : 0,

@@ -5,7 +5,7 @@ export const DELIVERY_STATUSES = ['PENDING', 'DELIVERING', 'SUCCEEDED', 'FAILED'
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];
 
 /** What a delivery is for. */
-export type DeliveryPurpose = 'webhook';
+export type DeliveryPurpose = 'webhook' | 'event' | 'test_event';
 
 /** An attempt, as it is kept. */
 export type DeliveryAttempt = {
@@ -30,7 +30,7 @@ const schema = defineEntity({
     purpose: p.text().$type<DeliveryPurpose>(),
     /** Whose credential goes with it. */
     connectionId: p.text().strictNullable(),
-    /** Whose secrets it is signed with; empty: it is not. */
+    /** Whose secrets it is signed with, a connection's or an endpoint's; empty: it is not. */
     signedBy: p.text(),
     ownerUserId: p.text().strictNullable(),
     projectId: p.text().strictNullable(),
@@ -82,6 +82,8 @@ export type DeliveryView = Pick<
   | 'projectId'
   | 'ownerUserId'
   | 'signedBy'
+  | 'messageId'
+  | 'purpose'
   | 'status'
   | 'error'
   | 'attempts'

@@ -6,6 +6,7 @@ import { ConnectionHealth } from './connection-health.ts';
 import { Credential } from './credential.ts';
 import { CredentialSecretRef } from './credential-secret-ref.ts';
 import { Delivery } from './delivery.ts';
+import { EventEndpoint } from './event-endpoint.ts';
 import { InboundEndpoint } from './inbound-endpoint.ts';
 import { InboundMessage } from './inbound-message.ts';
 import { Integration } from './integration.ts';
@@ -30,6 +31,7 @@ export const entities = [
   CredentialSecretRef,
   CustomProvider,
   Delivery,
+  EventEndpoint,
   InboundEndpoint,
   InboundMessage,
   Integration,

@@ -37,6 +37,7 @@ const DOMAIN: readonly (readonly string[])[] = [
   ['requests'],
   ['checks'],
   ['webhooks', 'inbound'],
+  ['endpoints'],
   ['langflow'],
   ['keys'],
 ];

@@ -27,7 +27,13 @@ const isRedacted = (field: DescField) => field.proto.options?.debugRedact === tr
 /** Not for the log, but no credential: headers of the caller's own, a link that is good once, and what the other side of a request answered. */
 const NO_CREDENTIALS = [
   ...['Connection.default_headers', 'StartAuthorizationResponse.authorization_url'],
-  ...['HttpHeader.value', 'HttpResponse.body', 'SendRequestResponse.mapped', 'Event.reconnect_url'],
+  ...[
+    'HttpHeader.value',
+    'HttpResponse.body',
+    'SendRequestResponse.mapped',
+    'Event.reconnect_url',
+    'EventEndpoint.url',
+  ],
 ];
 
 describe('The contract', () => {
@@ -69,11 +75,13 @@ describe('The contract', () => {
       .map((method) => method.name);
     expect(revealing.sort()).toEqual([
       'CreateApiKey',
+      'CreateEndpoint',
       'DownloadIntegrationCredentials',
       'EnsureTokens',
       'GetApiKey',
       'GetCredentials',
       'GetInboundMessage',
+      'RotateEndpointSecret',
     ]);
     for (const method of methods) {
       const secrets = [...messagesBelow(method.output)]

@@ -193,6 +193,8 @@ describe('A condition', () => {
   });
 });
 
+const webhook = (backoffMs: number) => ({ purpose: 'webhook' as const, backoffMs });
+
 describe('The schedule', () => {
   it('doubles, within 20 % either way, and ends at an hour', () => {
     fc.assert(
@@ -201,21 +203,23 @@ describe('The schedule', () => {
         fc.integer({ min: 10, max: 60_000 }),
         fc.double({ min: 0, max: 0.999, noNaN: true }),
         (attempt, backoff, random) => {
-          const pause = pauseAfter(attempt, backoff, 0, random);
+          const pause = pauseAfter(attempt, webhook(backoff), 0, random);
           const doubled = Math.min(backoff * 2 ** (attempt - 1), 3_600_000);
           expect(pause).toBeGreaterThanOrEqual(Math.floor(doubled * 0.8));
           expect(pause).toBeLessThanOrEqual(Math.min(Math.ceil(doubled * 1.2), 3_600_000));
         },
       ),
     );
-    expect([pauseAfter(1, 1_000, 0, 0), pauseAfter(2, 1_000, 0, 0.5), pauseAfter(3, 1_000, 0, 0.5)]).toEqual([
-      800, 2_000, 4_000,
-    ]);
+    expect([
+      pauseAfter(1, webhook(1_000), 0, 0),
+      pauseAfter(2, webhook(1_000), 0, 0.5),
+      pauseAfter(3, webhook(1_000), 0, 0.5),
+    ]).toEqual([800, 2_000, 4_000]);
   });
 
   it('lets the other side ask for more, to an hour', () => {
-    expect(pauseAfter(1, 1_000, 5_000, 0.5)).toBe(5_000);
-    expect(pauseAfter(5, 1_000, 5_000, 0.5)).toBe(16_000);
+    expect(pauseAfter(1, webhook(1_000), 5_000, 0.5)).toBe(5_000);
+    expect(pauseAfter(5, webhook(1_000), 5_000, 0.5)).toBe(16_000);
     const now = Date.parse('2030-01-01T00:00:00Z');
     expect(retryAfterMs('120', now)).toBe(120_000);
     expect(retryAfterMs('Tue, 01 Jan 2030 00:00:30 GMT', now)).toBe(30_000);
@@ -229,7 +233,7 @@ describe('The schedule', () => {
     let delivery = { maxAttempts: 4, attemptCount: 0, backoffMs: 1_000, purpose: 'webhook' } as LeasedDelivery;
     for (let status = 'PENDING'; status === 'PENDING'; ) {
       times.push(clock);
-      const verdict = judgeAttempt({ kind: 'answered', status: 503, retryAfterMs: null });
+      const verdict = judgeAttempt({ kind: 'answered', status: 503, retryAfterMs: null }, 'webhook');
       const attempt = { time: clock, durationMs: 0, statusCode: 503, error: 'status' };
       const outcome = settleDelivery(delivery, verdict, attempt, Math.random());
       status = outcome.status;
@@ -248,27 +252,27 @@ describe('The schedule', () => {
 
 describe('An attempt', () => {
   it('succeeds with 2xx alone, and is worth another where that can help', () => {
-    const next = (status: number) => judgeAttempt({ kind: 'answered', status, retryAfterMs: null }).next;
+    const next = (status: number) => judgeAttempt({ kind: 'answered', status, retryAfterMs: null }, 'webhook').next;
     for (const status of [200, 201, 204, 299]) expect(next(status)).toBe('succeeded');
     for (const status of [301, 302, 307, 400, 401, 403, 404, 410, 422]) expect(next(status)).toBe('give_up');
     for (const status of [408, 409, 425, 429, 500, 502, 503, 504]) expect(next(status)).toBe('retry');
     for (const failure of ['connect', 'reset', 'timeout', 'protocol'] as const)
-      expect(judgeAttempt({ kind: 'failed', failure })).toMatchObject({
+      expect(judgeAttempt({ kind: 'failed', failure }, 'webhook')).toMatchObject({
         next: 'retry',
         error: failure,
         destinationWell: false,
       });
-    expect(judgeAttempt({ kind: 'failed', failure: 'aborted' }).next).toBe('release');
-    expect(judgeAttempt({ kind: 'failed', failure: 'too_large' }).next).toBe('give_up');
+    expect(judgeAttempt({ kind: 'failed', failure: 'aborted' }, 'webhook').next).toBe('release');
+    expect(judgeAttempt({ kind: 'failed', failure: 'too_large' }, 'webhook').next).toBe('give_up');
     for (const reason of [
       'CONNECTION_DISABLED',
       'CONNECTION_NOT_FOUND',
       'REAUTHORIZATION_REQUIRED',
       'ADDRESS_FORBIDDEN',
     ] as const)
-      expect(judgeAttempt({ kind: 'refused', reason })).toMatchObject({ next: 'give_up', error: reason });
-    expect(judgeAttempt({ kind: 'refused', reason: 'PROVIDER_UNAVAILABLE' }).next).toBe('retry');
-    expect(judgeAttempt({ kind: 'refused', reason: 'DATABASE_UNAVAILABLE' }).next).toBe('release');
+      expect(judgeAttempt({ kind: 'refused', reason }, 'webhook')).toMatchObject({ next: 'give_up', error: reason });
+    expect(judgeAttempt({ kind: 'refused', reason: 'PROVIDER_UNAVAILABLE' }, 'webhook').next).toBe('retry');
+    expect(judgeAttempt({ kind: 'refused', reason: 'DATABASE_UNAVAILABLE' }, 'webhook').next).toBe('release');
   });
 
   it('is signed as Standard Webhooks verify it, with bare secrets too', () => {

@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/delivery.proto.
  */
 export const file_latchkey_v1_delivery: GenFile = /*@__PURE__*/
-  fileDesc("ChpsYXRjaGtleS92MS9kZWxpdmVyeS5wcm90bxILbGF0Y2hrZXkudjEiyQMKCERlbGl2ZXJ5EgoKAmlkGAEgASgJEisKBnN0YXR1cxgCIAEoDjIbLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5U3RhdHVzEgwKBGhvc3QYAyABKAkSDgoGbWV0aG9kGAQgASgJEhUKDWNvbm5lY3Rpb25faWQYBSABKAkSEgoKcHJvamVjdF9pZBgGIAEoCRIVCg1vd25lcl91c2VyX2lkGAcgASgJEg4KBnNpZ25lZBgIIAEoCBINCgVlcnJvchgJIAEoCRIuCghhdHRlbXB0cxgKIAMoCzIcLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5QXR0ZW1wdBIUCgxtYXhfYXR0ZW1wdHMYCyABKAUSEgoKdGltZW91dF9tcxgMIAEoBRISCgpiYWNrb2ZmX21zGA0gASgFEjUKEW5leHRfYXR0ZW1wdF90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtjcmVhdGVfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLc2V0dGxlX3RpbWUYECABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wInQKD0RlbGl2ZXJ5QXR0ZW1wdBIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtkdXJhdGlvbl9tcxgCIAEoBRITCgtzdGF0dXNfY29kZRgDIAEoBRINCgVlcnJvchgEIAEoCSrGAQoORGVsaXZlcnlTdGF0dXMSHwobREVMSVZFUllfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGwoXREVMSVZFUllfU1RBVFVTX1BFTkRJTkcQARIeChpERUxJVkVSWV9TVEFUVVNfREVMSVZFUklORxACEh0KGURFTElWRVJZX1NUQVRVU19TVUNDRUVERUQQAxIaChZERUxJVkVSWV9TVEFUVVNfRkFJTEVEEAQSGwoXREVMSVZFUllfU1RBVFVTX1NLSVBQRUQQBWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChpsYXRjaGtleS92MS9kZWxpdmVyeS5wcm90bxILbGF0Y2hrZXkudjEi8AMKCERlbGl2ZXJ5EgoKAmlkGAEgASgJEisKBnN0YXR1cxgCIAEoDjIbLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5U3RhdHVzEgwKBGhvc3QYAyABKAkSDgoGbWV0aG9kGAQgASgJEhUKDWNvbm5lY3Rpb25faWQYBSABKAkSEgoKcHJvamVjdF9pZBgGIAEoCRIVCg1vd25lcl91c2VyX2lkGAcgASgJEg4KBnNpZ25lZBgIIAEoCBINCgVlcnJvchgJIAEoCRIuCghhdHRlbXB0cxgKIAMoCzIcLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5QXR0ZW1wdBIUCgxtYXhfYXR0ZW1wdHMYCyABKAUSEgoKdGltZW91dF9tcxgMIAEoBRISCgpiYWNrb2ZmX21zGA0gASgFEjUKEW5leHRfYXR0ZW1wdF90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtjcmVhdGVfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLc2V0dGxlX3RpbWUYECABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2VuZHBvaW50X2lkGBEgASgJEhAKCGV2ZW50X2lkGBIgASgJInQKD0RlbGl2ZXJ5QXR0ZW1wdBIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtkdXJhdGlvbl9tcxgCIAEoBRITCgtzdGF0dXNfY29kZRgDIAEoBRINCgVlcnJvchgEIAEoCSrGAQoORGVsaXZlcnlTdGF0dXMSHwobREVMSVZFUllfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGwoXREVMSVZFUllfU1RBVFVTX1BFTkRJTkcQARIeChpERUxJVkVSWV9TVEFUVVNfREVMSVZFUklORxACEh0KGURFTElWRVJZX1NUQVRVU19TVUNDRUVERUQQAxIaChZERUxJVkVSWV9TVEFUVVNfRkFJTEVEEAQSGwoXREVMSVZFUllfU1RBVFVTX1NLSVBQRUQQBWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * A request that is to reach somebody else at least once. What it says is not shown, for it may hold secrets, and not kept once it has arrived; what was answered is not kept at all.
@@ -23,7 +23,7 @@ export const file_latchkey_v1_delivery: GenFile = /*@__PURE__*/
  */
 export type Delivery = Message<"latchkey.v1.Delivery"> & {
   /**
-   * `dlv_` and 26 characters, ordered by time. It is also the `webhook-id` that the other side sees, the same at each attempt.
+   * `dlv_` and 26 characters, ordered by time. Where it is of no event, it is also the `webhook-id` that the other side sees, the same at each attempt.
    *
    * @generated from field: string id = 1;
    */
@@ -108,7 +108,7 @@ export type Delivery = Message<"latchkey.v1.Delivery"> & {
   timeoutMs: number;
 
   /**
-   * Pause after the first attempt in milliseconds, twice as long after each.
+   * Pause after the first attempt in milliseconds, twice as long after each; of an event longer, as CreateEndpoint says.
    *
    * @generated from field: int32 backoff_ms = 13;
    */
@@ -134,6 +134,20 @@ export type Delivery = Message<"latchkey.v1.Delivery"> & {
    * @generated from field: google.protobuf.Timestamp settle_time = 16;
    */
   settleTime?: Timestamp | undefined;
+
+  /**
+   * The endpoint that it sends an event to; empty: it does not. The URL and headers are those of the moment of each attempt.
+   *
+   * @generated from field: string endpoint_id = 17;
+   */
+  endpointId: string;
+
+  /**
+   * The event, which is the `webhook-id` that the other side sees; empty: it sends none.
+   *
+   * @generated from field: string event_id = 18;
+   */
+  eventId: string;
 };
 
 /**

@@ -10,6 +10,8 @@ import { file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bu
 import { file_latchkey_v1_access } from "./access_pb.ts";
 import type { Delivery, DeliveryStatus } from "./delivery_pb.ts";
 import { file_latchkey_v1_delivery } from "./delivery_pb.ts";
+import type { EventEndpoint } from "./event_endpoint_pb.ts";
+import { file_latchkey_v1_event_endpoint } from "./event_endpoint_pb.ts";
 import type { InboundEndpoint, InboundMessage, InboundVerification } from "./inbound_endpoint_pb.ts";
 import { file_latchkey_v1_inbound_endpoint } from "./inbound_endpoint_pb.ts";
 import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
@@ -18,7 +20,7 @@ import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/webhook_service.proto.
  */
 export const file_latchkey_v1_webhook_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFsYXRjaGtleS92MS93ZWJob29rX3NlcnZpY2UucHJvdG8SC2xhdGNoa2V5LnYxIrYGChJTZW5kV2ViaG9va1JlcXVlc3QSOwoDdXJsGAEgASgJQi6AAQG6SChyJhiAIDIhXihodHRwcz86Ly9bXlx4MDAtXHgxZlx4N2ZcXF0rKT8kEj4KDWNvbm5lY3Rpb25faWQYAiABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIwCgRwYXRoGAMgASgJQiKAAQG6SBxyGhiAIDIVXlteXHgwMC1ceDFmXHg3ZlxcXSokEjQKBm1ldGhvZBgEIAEoDjIaLmxhdGNoa2V5LnYxLldlYmhvb2tNZXRob2RCCLpIBYIBAhABEogBCgdoZWFkZXJzGAUgAygLMiwubGF0Y2hrZXkudjEuU2VuZFdlYmhvb2tSZXF1ZXN0LkhlYWRlcnNFbnRyeUJJgAEBukhDmgFAEDIiI3IhGGQyHV5bQS1aYS16MC05ISMkJSYnKisuXl9gfH4tXSskKhdyFRiAIDIQXltceDIwLVx4N2VcdF0qJBIpCgRib2R5GAYgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlQgOAAQESLwoJdmFyaWFibGVzGAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEIDgAEBEh4KCWNvbmRpdGlvbhgIIAEoCUILgAEBukgFcgMY0A8SMAoEbW9kZRgJIAEoDjIYLmxhdGNoa2V5LnYxLldlYmhvb2tNb2RlQgi6SAWCAQIQARIkCgp0aW1lb3V0X21zGAogASgFQgu6SAgaBhjg1AMoZEgAiAEBEiAKCGF0dGVtcHRzGAsgASgFQgm6SAYaBBgKKAFIAYgBARIkCgpiYWNrb2ZmX21zGAwgASgFQgu6SAgaBhjg1AMoCkgCiAEBEgwKBHNpZ24YDSABKAgSKwoKcmVxdWVzdF9pZBgOIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDQoLX3RpbWVvdXRfbXNCCwoJX2F0dGVtcHRzQg0KC19iYWNrb2ZmX21zIj4KE1NlbmRXZWJob29rUmVzcG9uc2USJwoIZGVsaXZlcnkYASABKAsyFS5sYXRjaGtleS52MS5EZWxpdmVyeSJOChJHZXREZWxpdmVyeVJlcXVlc3QSOAoLZGVsaXZlcnlfaWQYASABKAlCI7pIIHIeMhxeZGx2X1swLTlhLWhqa21ucC10di16XXsyNn0kIj4KE0dldERlbGl2ZXJ5UmVzcG9uc2USJwoIZGVsaXZlcnkYASABKAsyFS5sYXRjaGtleS52MS5EZWxpdmVyeSKuAwoVTGlzdERlbGl2ZXJpZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEjMKBW9yZGVyGAQgASgOMhoubGF0Y2hrZXkudjEuRGVsaXZlcnlPcmRlckIIukgFggECEAESFwoPd2l0aF90b3RhbF9zaXplGAUgASgIEjUKBnN0YXR1cxgGIAEoDjIbLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5U3RhdHVzQgi6SAWCAQIQARI+Cg1jb25uZWN0aW9uX2lkGAcgASgJQie6SCRyIjIgXihjb25uX1swLTlhLWhqa21ucC10di16XXsyNn0pPyQSFgoEaG9zdBgIIAEoCUIIukgFcgMYrAISMAoMY3JlYXRlZF9mcm9tGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVkX2JlZm9yZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAihAEKFkxpc3REZWxpdmVyaWVzUmVzcG9uc2USKQoKZGVsaXZlcmllcxgBIAMoCzIVLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiUAoUUmV0cnlEZWxpdmVyeVJlcXVlc3QSOAoLZGVsaXZlcnlfaWQYASABKAlCI7pIIHIeMhxeZGx2X1swLTlhLWhqa21ucC10di16XXsyNn0kIkAKFVJldHJ5RGVsaXZlcnlSZXNwb25zZRInCghkZWxpdmVyeRgBIAEoCzIVLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5ItYBChZSZXRyeURlbGl2ZXJpZXNSZXF1ZXN0Ej4KDWNvbm5lY3Rpb25faWQYASABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIWCgRob3N0GAIgASgJQgi6SAVyAxisAhIwCgxjcmVhdGVkX2Zyb20YAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKDmNyZWF0ZWRfYmVmb3JlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI2ChdSZXRyeURlbGl2ZXJpZXNSZXNwb25zZRINCgVjb3VudBgBIAEoBRIMCgRtb3JlGAIgASgIIjoKEVNpZ25pbmdTZWNyZXRMaXN0EiUKB3NlY3JldHMYASADKAlCFIABAbpIDpIBCxACIgdyBRAIGIAgIk4KDkhlYWRlck5hbWVMaXN0EjwKBW5hbWVzGAEgAygJQi26SCqSAScQFCIjciEYZDIdXltBLVphLXowLTkhIyQlJicqKy5eX2B8fi1dKyQijgUKHENyZWF0ZUluYm91bmRFbmRwb2ludFJlcXVlc3QSLQoEbmFtZRgBIAEoCUIfukgcchoQARj/ATITXlteXHgwMC1ceDFmXHg3Zl0rJBIwCgpwcm9qZWN0X2lkGAIgASgJQhy6SBlyFxhkMhNeW15ceDAwLVx4MWZceDdmXSokEj4KDWNvbm5lY3Rpb25faWQYAyABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIzCghwcm92aWRlchgEIAEoCUIhukgechwYZDIYXihbYS16MC05XVthLXowLTlfLV0qKT8kEjYKDHZlcmlmaWNhdGlvbhgFIAEoCzIgLmxhdGNoa2V5LnYxLkluYm91bmRWZXJpZmljYXRpb24SNwoPc2lnbmluZ19zZWNyZXRzGAYgASgLMh4ubGF0Y2hrZXkudjEuU2lnbmluZ1NlY3JldExpc3QSKQoObWF4X2JvZHlfYnl0ZXMYByABKAVCDLpICRoHGICAgAUoAUgAiAEBEigKDm1heF9wZXJfbWludXRlGAggASgFQgu6SAgaBhjAzyQoAUgBiAEBEicKDnJldGVudGlvbl9kYXlzGAkgASgFQgq6SAcaBRjCHCgBSAKIAQESMQoMa2VlcF9oZWFkZXJzGAogASgLMhsubGF0Y2hrZXkudjEuSGVhZGVyTmFtZUxpc3QSEAoIZGlzYWJsZWQYCyABKAgSKwoKcmVxdWVzdF9pZBgMIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiRCEQoPX21heF9ib2R5X2J5dGVzQhEKD19tYXhfcGVyX21pbnV0ZUIRCg9fcmV0ZW50aW9uX2RheXMiTwodQ3JlYXRlSW5ib3VuZEVuZHBvaW50UmVzcG9uc2USLgoIZW5kcG9pbnQYASABKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQiVQoZR2V0SW5ib3VuZEVuZHBvaW50UmVxdWVzdBI4CgtlbmRwb2ludF9pZBgBIAEoCUIjukggch4yHF5pZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiTAoaR2V0SW5ib3VuZEVuZHBvaW50UmVzcG9uc2USLgoIZW5kcG9pbnQYASABKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQitwIKG0xpc3RJbmJvdW5kRW5kcG9pbnRzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgCASGAoEc2tpcBgDIAEoBUIKukgHGgUYkE4oABI6CgVvcmRlchgEIAEoDjIhLmxhdGNoa2V5LnYxLkluYm91bmRFbmRwb2ludE9yZGVyQgi6SAWCAQIQARIXCg93aXRoX3RvdGFsX3NpemUYBSABKAgSIAoKcHJvamVjdF9pZBgGIAEoCUIHukgEcgIYZEgAiAEBEj4KDWNvbm5lY3Rpb25faWQYByABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JEINCgtfcHJvamVjdF9pZCKQAQocTGlzdEluYm91bmRFbmRwb2ludHNSZXNwb25zZRIvCgllbmRwb2ludHMYASADKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZSKpBAocVXBkYXRlSW5ib3VuZEVuZHBvaW50UmVxdWVzdBI4CgtlbmRwb2ludF9pZBgBIAEoCUIjukggch4yHF5pZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZBIyCgRuYW1lGAMgASgJQh+6SBxyGhABGP8BMhNeW15ceDAwLVx4MWZceDdmXSskSACIAQESFAoHZW5hYmxlZBgEIAEoCEgBiAEBEjYKDHZlcmlmaWNhdGlvbhgFIAEoCzIgLmxhdGNoa2V5LnYxLkluYm91bmRWZXJpZmljYXRpb24SNwoPc2lnbmluZ19zZWNyZXRzGAYgASgLMh4ubGF0Y2hrZXkudjEuU2lnbmluZ1NlY3JldExpc3QSKQoObWF4X2JvZHlfYnl0ZXMYByABKAVCDLpICRoHGICAgAUoAUgCiAEBEigKDm1heF9wZXJfbWludXRlGAggASgFQgu6SAgaBhjAzyQoAUgDiAEBEicKDnJldGVudGlvbl9kYXlzGAkgASgFQgq6SAcaBRjCHCgBSASIAQESMQoMa2VlcF9oZWFkZXJzGAogASgLMhsubGF0Y2hrZXkudjEuSGVhZGVyTmFtZUxpc3RCBwoFX25hbWVCCgoIX2VuYWJsZWRCEQoPX21heF9ib2R5X2J5dGVzQhEKD19tYXhfcGVyX21pbnV0ZUIRCg9fcmV0ZW50aW9uX2RheXMiTwodVXBkYXRlSW5ib3VuZEVuZHBvaW50UmVzcG9uc2USLgoIZW5kcG9pbnQYASABKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQibwocRGVsZXRlSW5ib3VuZEVuZHBvaW50UmVxdWVzdBI4CgtlbmRwb2ludF9pZBgBIAEoCUIjukggch4yHF5pZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZCIfCh1EZWxldGVJbmJvdW5kRW5kcG9pbnRSZXNwb25zZSKNAwoaTGlzdEluYm91bmRNZXNzYWdlc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASOQoFb3JkZXIYBCABKA4yIC5sYXRjaGtleS52MS5JbmJvdW5kTWVzc2FnZU9yZGVyQgi6SAWCAQIQARIXCg93aXRoX3RvdGFsX3NpemUYBSABKAgSOwoLZW5kcG9pbnRfaWQYBiABKAlCJrpII3IhMh9eKGllcF9bMC05YS1oamttbnAtdHYtel17MjZ9KT8kEjEKDXJlY2VpdmVkX2Zyb20YByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD3JlY2VpdmVkX2JlZm9yZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoIcmVwbGF5ZWQYCSABKAhIAIgBAUILCglfcmVwbGF5ZWQijQEKG0xpc3RJbmJvdW5kTWVzc2FnZXNSZXNwb25zZRItCghtZXNzYWdlcxgBIAMoCzIbLmxhdGNoa2V5LnYxLkluYm91bmRNZXNzYWdlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiVAoYR2V0SW5ib3VuZE1lc3NhZ2VSZXF1ZXN0EjgKCm1lc3NhZ2VfaWQYASABKAlCJLpIIXIfMh1eaW1zZ19bMC05YS1oamttbnAtdHYtel17MjZ9JCLXAQoZR2V0SW5ib3VuZE1lc3NhZ2VSZXNwb25zZRIsCgdtZXNzYWdlGAEgASgLMhsubGF0Y2hrZXkudjEuSW5ib3VuZE1lc3NhZ2USSQoHaGVhZGVycxgCIAMoCzIzLmxhdGNoa2V5LnYxLkdldEluYm91bmRNZXNzYWdlUmVzcG9uc2UuSGVhZGVyc0VudHJ5QgOAAQESEQoEYm9keRgDIAEoDEIDgAEBGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIqkCChtSZXBsYXlJbmJvdW5kTWVzc2FnZVJlcXVlc3QSQQoLbWVzc2FnZV9pZHMYASADKAlCLLpIKZIBJhDoByIhch8yHV5pbXNnX1swLTlhLWhqa21ucC10di16XXsyNn0kEjsKC2VuZHBvaW50X2lkGAIgASgJQia6SCNyITIfXihpZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIxCg1yZWNlaXZlZF9mcm9tGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCg9yZWNlaXZlZF9iZWZvcmUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKCHJlcGxheWVkGAUgASgISACIAQFCCwoJX3JlcGxheWVkIlsKHFJlcGxheUluYm91bmRNZXNzYWdlUmVzcG9uc2USLQoIbWVzc2FnZXMYASADKAsyGy5sYXRjaGtleS52MS5JbmJvdW5kTWVzc2FnZRIMCgRtb3JlGAIgASgIKmgKC1dlYmhvb2tNb2RlEhwKGFdFQkhPT0tfTU9ERV9VTlNQRUNJRklFRBAAEhkKFVdFQkhPT0tfTU9ERV9CTE9DS0lORxABEiAKHFdFQkhPT0tfTU9ERV9GSVJFX0FORF9GT1JHRVQQAip6Cg1XZWJob29rTWV0aG9kEh4KGldFQkhPT0tfTUVUSE9EX1VOU1BFQ0lGSUVEEAASFwoTV0VCSE9PS19NRVRIT0RfUE9TVBABEhYKEldFQkhPT0tfTUVUSE9EX1BVVBACEhgKFFdFQkhPT0tfTUVUSE9EX1BBVENIEAMqeAoNRGVsaXZlcnlPcmRlchIeChpERUxJVkVSWV9PUkRFUl9VTlNQRUNJRklFRBAAEiMKH0RFTElWRVJZX09SREVSX0NSRUFURV9USU1FX0RFU0MQARIiCh5ERUxJVkVSWV9PUkRFUl9DUkVBVEVfVElNRV9BU0MQAiq8AQoUSW5ib3VuZEVuZHBvaW50T3JkZXISJgoiSU5CT1VORF9FTkRQT0lOVF9PUkRFUl9VTlNQRUNJRklFRBAAEisKJ0lOQk9VTkRfRU5EUE9JTlRfT1JERVJfQ1JFQVRFX1RJTUVfREVTQxABEioKJklOQk9VTkRfRU5EUE9JTlRfT1JERVJfQ1JFQVRFX1RJTUVfQVNDEAISIwofSU5CT1VORF9FTkRQT0lOVF9PUkRFUl9OQU1FX0FTQxADKpUBChNJbmJvdW5kTWVzc2FnZU9yZGVyEiUKIUlOQk9VTkRfTUVTU0FHRV9PUkRFUl9VTlNQRUNJRklFRBAAEisKJ0lOQk9VTkRfTUVTU0FHRV9PUkRFUl9SRUNFSVZFX1RJTUVfREVTQxABEioKJklOQk9VTkRfTUVTU0FHRV9PUkRFUl9SRUNFSVZFX1RJTUVfQVNDEAIyzAwKDldlYmhvb2tTZXJ2aWNlEmQKC1NlbmRXZWJob29rEh8ubGF0Y2hrZXkudjEuU2VuZFdlYmhvb2tSZXF1ZXN0GiAubGF0Y2hrZXkudjEuU2VuZFdlYmhvb2tSZXNwb25zZSISorsYDgoMd2ViaG9vazpzZW5kEmcKC0dldERlbGl2ZXJ5Eh8ubGF0Y2hrZXkudjEuR2V0RGVsaXZlcnlSZXF1ZXN0GiAubGF0Y2hrZXkudjEuR2V0RGVsaXZlcnlSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEnAKDkxpc3REZWxpdmVyaWVzEiIubGF0Y2hrZXkudjEuTGlzdERlbGl2ZXJpZXNSZXF1ZXN0GiMubGF0Y2hrZXkudjEuTGlzdERlbGl2ZXJpZXNSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEmoKDVJldHJ5RGVsaXZlcnkSIS5sYXRjaGtleS52MS5SZXRyeURlbGl2ZXJ5UmVxdWVzdBoiLmxhdGNoa2V5LnYxLlJldHJ5RGVsaXZlcnlSZXNwb25zZSISorsYDgoMd2ViaG9vazpzZW5kEnAKD1JldHJ5RGVsaXZlcmllcxIjLmxhdGNoa2V5LnYxLlJldHJ5RGVsaXZlcmllc1JlcXVlc3QaJC5sYXRjaGtleS52MS5SZXRyeURlbGl2ZXJpZXNSZXNwb25zZSISorsYDgoMd2ViaG9vazpzZW5kEoQBChVDcmVhdGVJbmJvdW5kRW5kcG9pbnQSKS5sYXRjaGtleS52MS5DcmVhdGVJbmJvdW5kRW5kcG9pbnRSZXF1ZXN0GioubGF0Y2hrZXkudjEuQ3JlYXRlSW5ib3VuZEVuZHBvaW50UmVzcG9uc2UiFKK7GBAKDndlYmhvb2s6bWFuYWdlEnwKEkdldEluYm91bmRFbmRwb2ludBImLmxhdGNoa2V5LnYxLkdldEluYm91bmRFbmRwb2ludFJlcXVlc3QaJy5sYXRjaGtleS52MS5HZXRJbmJvdW5kRW5kcG9pbnRSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEoIBChRMaXN0SW5ib3VuZEVuZHBvaW50cxIoLmxhdGNoa2V5LnYxLkxpc3RJbmJvdW5kRW5kcG9pbnRzUmVxdWVzdBopLmxhdGNoa2V5LnYxLkxpc3RJbmJvdW5kRW5kcG9pbnRzUmVzcG9uc2UiFZACAaK7GA4KDHdlYmhvb2s6cmVhZBKHAQoVVXBkYXRlSW5ib3VuZEVuZHBvaW50EikubGF0Y2hrZXkudjEuVXBkYXRlSW5ib3VuZEVuZHBvaW50UmVxdWVzdBoqLmxhdGNoa2V5LnYxLlVwZGF0ZUluYm91bmRFbmRwb2ludFJlc3BvbnNlIheQAgKiuxgQCg53ZWJob29rOm1hbmFnZRKHAQoVRGVsZXRlSW5ib3VuZEVuZHBvaW50EikubGF0Y2hrZXkudjEuRGVsZXRlSW5ib3VuZEVuZHBvaW50UmVxdWVzdBoqLmxhdGNoa2V5LnYxLkRlbGV0ZUluYm91bmRFbmRwb2ludFJlc3BvbnNlIheQAgKiuxgQCg53ZWJob29rOm1hbmFnZRJ/ChNMaXN0SW5ib3VuZE1lc3NhZ2VzEicubGF0Y2hrZXkudjEuTGlzdEluYm91bmRNZXNzYWdlc1JlcXVlc3QaKC5sYXRjaGtleS52MS5MaXN0SW5ib3VuZE1lc3NhZ2VzUmVzcG9uc2UiFZACAaK7GA4KDHdlYmhvb2s6cmVhZBJ4ChFHZXRJbmJvdW5kTWVzc2FnZRIlLmxhdGNoa2V5LnYxLkdldEluYm91bmRNZXNzYWdlUmVxdWVzdBomLmxhdGNoa2V5LnYxLkdldEluYm91bmRNZXNzYWdlUmVzcG9uc2UiFKK7GBAKDHdlYmhvb2s6cmVhZCABEoEBChRSZXBsYXlJbmJvdW5kTWVzc2FnZRIoLmxhdGNoa2V5LnYxLlJlcGxheUluYm91bmRNZXNzYWdlUmVxdWVzdBopLmxhdGNoa2V5LnYxLlJlcGxheUluYm91bmRNZXNzYWdlUmVzcG9uc2UiFKK7GBAKDndlYmhvb2s6bWFuYWdlYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_struct, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_delivery, file_latchkey_v1_inbound_endpoint]);
+  fileDesc("CiFsYXRjaGtleS92MS93ZWJob29rX3NlcnZpY2UucHJvdG8SC2xhdGNoa2V5LnYxIrYGChJTZW5kV2ViaG9va1JlcXVlc3QSOwoDdXJsGAEgASgJQi6AAQG6SChyJhiAIDIhXihodHRwcz86Ly9bXlx4MDAtXHgxZlx4N2ZcXF0rKT8kEj4KDWNvbm5lY3Rpb25faWQYAiABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIwCgRwYXRoGAMgASgJQiKAAQG6SBxyGhiAIDIVXlteXHgwMC1ceDFmXHg3ZlxcXSokEjQKBm1ldGhvZBgEIAEoDjIaLmxhdGNoa2V5LnYxLldlYmhvb2tNZXRob2RCCLpIBYIBAhABEogBCgdoZWFkZXJzGAUgAygLMiwubGF0Y2hrZXkudjEuU2VuZFdlYmhvb2tSZXF1ZXN0LkhlYWRlcnNFbnRyeUJJgAEBukhDmgFAEDIiI3IhGGQyHV5bQS1aYS16MC05ISMkJSYnKisuXl9gfH4tXSskKhdyFRiAIDIQXltceDIwLVx4N2VcdF0qJBIpCgRib2R5GAYgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlQgOAAQESLwoJdmFyaWFibGVzGAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEIDgAEBEh4KCWNvbmRpdGlvbhgIIAEoCUILgAEBukgFcgMY0A8SMAoEbW9kZRgJIAEoDjIYLmxhdGNoa2V5LnYxLldlYmhvb2tNb2RlQgi6SAWCAQIQARIkCgp0aW1lb3V0X21zGAogASgFQgu6SAgaBhjg1AMoZEgAiAEBEiAKCGF0dGVtcHRzGAsgASgFQgm6SAYaBBgKKAFIAYgBARIkCgpiYWNrb2ZmX21zGAwgASgFQgu6SAgaBhjg1AMoCkgCiAEBEgwKBHNpZ24YDSABKAgSKwoKcmVxdWVzdF9pZBgOIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDQoLX3RpbWVvdXRfbXNCCwoJX2F0dGVtcHRzQg0KC19iYWNrb2ZmX21zIj4KE1NlbmRXZWJob29rUmVzcG9uc2USJwoIZGVsaXZlcnkYASABKAsyFS5sYXRjaGtleS52MS5EZWxpdmVyeSJOChJHZXREZWxpdmVyeVJlcXVlc3QSOAoLZGVsaXZlcnlfaWQYASABKAlCI7pIIHIeMhxeZGx2X1swLTlhLWhqa21ucC10di16XXsyNn0kIj4KE0dldERlbGl2ZXJ5UmVzcG9uc2USJwoIZGVsaXZlcnkYASABKAsyFS5sYXRjaGtleS52MS5EZWxpdmVyeSKuAwoVTGlzdERlbGl2ZXJpZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEjMKBW9yZGVyGAQgASgOMhoubGF0Y2hrZXkudjEuRGVsaXZlcnlPcmRlckIIukgFggECEAESFwoPd2l0aF90b3RhbF9zaXplGAUgASgIEjUKBnN0YXR1cxgGIAEoDjIbLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5U3RhdHVzQgi6SAWCAQIQARI+Cg1jb25uZWN0aW9uX2lkGAcgASgJQie6SCRyIjIgXihjb25uX1swLTlhLWhqa21ucC10di16XXsyNn0pPyQSFgoEaG9zdBgIIAEoCUIIukgFcgMYrAISMAoMY3JlYXRlZF9mcm9tGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVkX2JlZm9yZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAihAEKFkxpc3REZWxpdmVyaWVzUmVzcG9uc2USKQoKZGVsaXZlcmllcxgBIAMoCzIVLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiUAoUUmV0cnlEZWxpdmVyeVJlcXVlc3QSOAoLZGVsaXZlcnlfaWQYASABKAlCI7pIIHIeMhxeZGx2X1swLTlhLWhqa21ucC10di16XXsyNn0kIkAKFVJldHJ5RGVsaXZlcnlSZXNwb25zZRInCghkZWxpdmVyeRgBIAEoCzIVLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5ItYBChZSZXRyeURlbGl2ZXJpZXNSZXF1ZXN0Ej4KDWNvbm5lY3Rpb25faWQYASABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIWCgRob3N0GAIgASgJQgi6SAVyAxisAhIwCgxjcmVhdGVkX2Zyb20YAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKDmNyZWF0ZWRfYmVmb3JlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI2ChdSZXRyeURlbGl2ZXJpZXNSZXNwb25zZRINCgVjb3VudBgBIAEoBRIMCgRtb3JlGAIgASgIIjoKEVNpZ25pbmdTZWNyZXRMaXN0EiUKB3NlY3JldHMYASADKAlCFIABAbpIDpIBCxACIgdyBRAIGIAgIk4KDkhlYWRlck5hbWVMaXN0EjwKBW5hbWVzGAEgAygJQi26SCqSAScQFCIjciEYZDIdXltBLVphLXowLTkhIyQlJicqKy5eX2B8fi1dKyQiRwoNRXZlbnRUeXBlTGlzdBI2CgV0eXBlcxgBIAMoCUInukgkkgEhEGQiHXIbGGQyF15bYS16X10rXC4oW2Etel9dK3xcKikkIskBCg9FbmRwb2ludEhlYWRlcnMShQEKB2hlYWRlcnMYASADKAsyKS5sYXRjaGtleS52MS5FbmRwb2ludEhlYWRlcnMuSGVhZGVyc0VudHJ5QkmAAQG6SEOaAUAQFCIjciEYZDIdXltBLVphLXowLTkhIyQlJicqKy5eX2B8fi1dKyQqF3IVGIAgMhBeW1x4MjAtXHg3ZVx0XSokGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpEDChVDcmVhdGVFbmRwb2ludFJlcXVlc3QSOAoDdXJsGAEgASgJQiuAAQG6SCVyIxiAEDIeXmh0dHBzPzovL1teXHgwMC1ceDIwXHg3ZlxcXSskEjIKC2Rlc2NyaXB0aW9uGAIgASgJQh26SBpyGBj0AzITXlteXHgwMC1ceDFmXHg3Zl0qJBIwCgpwcm9qZWN0X2lkGAMgASgJQhy6SBlyFxhkMhNeW15ceDAwLVx4MWZceDdmXSokEi8KC2V2ZW50X3R5cGVzGAQgASgLMhoubGF0Y2hrZXkudjEuRXZlbnRUeXBlTGlzdBIYCgZmaWx0ZXIYBSABKAlCCLpIBXIDGOgHEh8KF2luY2x1ZGVfaW5ib3VuZF9jb250ZW50GAYgASgIEi0KB2hlYWRlcnMYByABKAsyHC5sYXRjaGtleS52MS5FbmRwb2ludEhlYWRlcnMSEAoIZGlzYWJsZWQYCCABKAgSKwoKcmVxdWVzdF9pZBgJIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQiWwoWQ3JlYXRlRW5kcG9pbnRSZXNwb25zZRIsCghlbmRwb2ludBgBIAEoCzIaLmxhdGNoa2V5LnYxLkV2ZW50RW5kcG9pbnQSEwoGc2VjcmV0GAIgASgJQgOAAQEiTgoSR2V0RW5kcG9pbnRSZXF1ZXN0EjgKC2VuZHBvaW50X2lkGAEgASgJQiO6SCByHjIcXmVlcF9bMC05YS1oamttbnAtdHYtel17MjZ9JCJDChNHZXRFbmRwb2ludFJlc3BvbnNlEiwKCGVuZHBvaW50GAEgASgLMhoubGF0Y2hrZXkudjEuRXZlbnRFbmRwb2ludCLpAQoUTGlzdEVuZHBvaW50c1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASMwoFb3JkZXIYBCABKA4yGi5sYXRjaGtleS52MS5FbmRwb2ludE9yZGVyQgi6SAWCAQIQARIXCg93aXRoX3RvdGFsX3NpemUYBSABKAgSIAoKcHJvamVjdF9pZBgGIAEoCUIHukgEcgIYZEgAiAEBQg0KC19wcm9qZWN0X2lkIocBChVMaXN0RW5kcG9pbnRzUmVzcG9uc2USLQoJZW5kcG9pbnRzGAEgAygLMhoubGF0Y2hrZXkudjEuRXZlbnRFbmRwb2ludBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIuYDChVVcGRhdGVFbmRwb2ludFJlcXVlc3QSOAoLZW5kcG9pbnRfaWQYASABKAlCI7pIIHIeMhxeZWVwX1swLTlhLWhqa21ucC10di16XXsyNn0kEj0KA3VybBgCIAEoCUIrgAEBukglciMYgBAyHl5odHRwcz86Ly9bXlx4MDAtXHgyMFx4N2ZcXF0rJEgAiAEBEjcKC2Rlc2NyaXB0aW9uGAMgASgJQh26SBpyGBj0AzITXlteXHgwMC1ceDFmXHg3Zl0qJEgBiAEBEi8KC2V2ZW50X3R5cGVzGAQgASgLMhoubGF0Y2hrZXkudjEuRXZlbnRUeXBlTGlzdBIdCgZmaWx0ZXIYBSABKAlCCLpIBXIDGOgHSAKIAQESJAoXaW5jbHVkZV9pbmJvdW5kX2NvbnRlbnQYBiABKAhIA4gBARItCgdoZWFkZXJzGAcgASgLMhwubGF0Y2hrZXkudjEuRW5kcG9pbnRIZWFkZXJzEhQKB2VuYWJsZWQYCCABKAhIBIgBARIVCgRldGFnGAkgASgJQge6SARyAhhkQgYKBF91cmxCDgoMX2Rlc2NyaXB0aW9uQgkKB19maWx0ZXJCGgoYX2luY2x1ZGVfaW5ib3VuZF9jb250ZW50QgoKCF9lbmFibGVkIkYKFlVwZGF0ZUVuZHBvaW50UmVzcG9uc2USLAoIZW5kcG9pbnQYASABKAsyGi5sYXRjaGtleS52MS5FdmVudEVuZHBvaW50ImgKFURlbGV0ZUVuZHBvaW50UmVxdWVzdBI4CgtlbmRwb2ludF9pZBgBIAEoCUIjukggch4yHF5lZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZCIYChZEZWxldGVFbmRwb2ludFJlc3BvbnNlIqIBChtSb3RhdGVFbmRwb2ludFNlY3JldFJlcXVlc3QSOAoLZW5kcG9pbnRfaWQYASABKAlCI7pIIHIeMhxeZWVwX1swLTlhLWhqa21ucC10di16XXsyNn0kEiQKCW92ZXJsYXBfcxgCIAEoBUIMukgJGgcYgJqeASgASACIAQESFQoEZXRhZxgDIAEoCUIHukgEcgIYZEIMCgpfb3ZlcmxhcF9zImEKHFJvdGF0ZUVuZHBvaW50U2VjcmV0UmVzcG9uc2USLAoIZW5kcG9pbnQYASABKAsyGi5sYXRjaGtleS52MS5FdmVudEVuZHBvaW50EhMKBnNlY3JldBgCIAEoCUIDgAEBIlAKFFNlbmRUZXN0RXZlbnRSZXF1ZXN0EjgKC2VuZHBvaW50X2lkGAEgASgJQiO6SCByHjIcXmVlcF9bMC05YS1oamttbnAtdHYtel17MjZ9JCJAChVTZW5kVGVzdEV2ZW50UmVzcG9uc2USJwoIZGVsaXZlcnkYASABKAsyFS5sYXRjaGtleS52MS5EZWxpdmVyeSKyAgodTGlzdEVuZHBvaW50RGVsaXZlcmllc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASMwoFb3JkZXIYBCABKA4yGi5sYXRjaGtleS52MS5EZWxpdmVyeU9yZGVyQgi6SAWCAQIQARIXCg93aXRoX3RvdGFsX3NpemUYBSABKAgSOAoLZW5kcG9pbnRfaWQYBiABKAlCI7pIIHIeMhxeZWVwX1swLTlhLWhqa21ucC10di16XXsyNn0kEjUKBnN0YXR1cxgHIAEoDjIbLmxhdGNoa2V5LnYxLkRlbGl2ZXJ5U3RhdHVzQgi6SAWCAQIQASKMAQoeTGlzdEVuZHBvaW50RGVsaXZlcmllc1Jlc3BvbnNlEikKCmRlbGl2ZXJpZXMYASADKAsyFS5sYXRjaGtleS52MS5EZWxpdmVyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIoYCChNSZXBsYXlFdmVudHNSZXF1ZXN0EjgKC2VuZHBvaW50X2lkGAEgASgJQiO6SCByHjIcXmVlcF9bMC05YS1oamttbnAtdHYtel17MjZ9JBIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASPgoOYWZ0ZXJfZXZlbnRfaWQYAyABKAlCJrpII3IhMh9eKGV2dF9bMC05YS1oamttbnAtdHYtel17MjZ9KT8kEi8KC2V2ZW50X3R5cGVzGAQgASgLMhoubGF0Y2hrZXkudjEuRXZlbnRUeXBlTGlzdBIZChFpbmNsdWRlX2RlbGl2ZXJlZBgFIAEoCCJKChRSZXBsYXlFdmVudHNSZXNwb25zZRINCgVjb3VudBgBIAEoBRIVCg1sYXN0X2V2ZW50X2lkGAIgASgJEgwKBG1vcmUYAyABKAgijgUKHENyZWF0ZUluYm91bmRFbmRwb2ludFJlcXVlc3QSLQoEbmFtZRgBIAEoCUIfukgcchoQARj/ATITXlteXHgwMC1ceDFmXHg3Zl0rJBIwCgpwcm9qZWN0X2lkGAIgASgJQhy6SBlyFxhkMhNeW15ceDAwLVx4MWZceDdmXSokEj4KDWNvbm5lY3Rpb25faWQYAyABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIzCghwcm92aWRlchgEIAEoCUIhukgechwYZDIYXihbYS16MC05XVthLXowLTlfLV0qKT8kEjYKDHZlcmlmaWNhdGlvbhgFIAEoCzIgLmxhdGNoa2V5LnYxLkluYm91bmRWZXJpZmljYXRpb24SNwoPc2lnbmluZ19zZWNyZXRzGAYgASgLMh4ubGF0Y2hrZXkudjEuU2lnbmluZ1NlY3JldExpc3QSKQoObWF4X2JvZHlfYnl0ZXMYByABKAVCDLpICRoHGICAgAUoAUgAiAEBEigKDm1heF9wZXJfbWludXRlGAggASgFQgu6SAgaBhjAzyQoAUgBiAEBEicKDnJldGVudGlvbl9kYXlzGAkgASgFQgq6SAcaBRjCHCgBSAKIAQESMQoMa2VlcF9oZWFkZXJzGAogASgLMhsubGF0Y2hrZXkudjEuSGVhZGVyTmFtZUxpc3QSEAoIZGlzYWJsZWQYCyABKAgSKwoKcmVxdWVzdF9pZBgMIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiRCEQoPX21heF9ib2R5X2J5dGVzQhEKD19tYXhfcGVyX21pbnV0ZUIRCg9fcmV0ZW50aW9uX2RheXMiTwodQ3JlYXRlSW5ib3VuZEVuZHBvaW50UmVzcG9uc2USLgoIZW5kcG9pbnQYASABKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQiVQoZR2V0SW5ib3VuZEVuZHBvaW50UmVxdWVzdBI4CgtlbmRwb2ludF9pZBgBIAEoCUIjukggch4yHF5pZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiTAoaR2V0SW5ib3VuZEVuZHBvaW50UmVzcG9uc2USLgoIZW5kcG9pbnQYASABKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQitwIKG0xpc3RJbmJvdW5kRW5kcG9pbnRzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgCASGAoEc2tpcBgDIAEoBUIKukgHGgUYkE4oABI6CgVvcmRlchgEIAEoDjIhLmxhdGNoa2V5LnYxLkluYm91bmRFbmRwb2ludE9yZGVyQgi6SAWCAQIQARIXCg93aXRoX3RvdGFsX3NpemUYBSABKAgSIAoKcHJvamVjdF9pZBgGIAEoCUIHukgEcgIYZEgAiAEBEj4KDWNvbm5lY3Rpb25faWQYByABKAlCJ7pIJHIiMiBeKGNvbm5fWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JEINCgtfcHJvamVjdF9pZCKQAQocTGlzdEluYm91bmRFbmRwb2ludHNSZXNwb25zZRIvCgllbmRwb2ludHMYASADKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZSKpBAocVXBkYXRlSW5ib3VuZEVuZHBvaW50UmVxdWVzdBI4CgtlbmRwb2ludF9pZBgBIAEoCUIjukggch4yHF5pZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZBIyCgRuYW1lGAMgASgJQh+6SBxyGhABGP8BMhNeW15ceDAwLVx4MWZceDdmXSskSACIAQESFAoHZW5hYmxlZBgEIAEoCEgBiAEBEjYKDHZlcmlmaWNhdGlvbhgFIAEoCzIgLmxhdGNoa2V5LnYxLkluYm91bmRWZXJpZmljYXRpb24SNwoPc2lnbmluZ19zZWNyZXRzGAYgASgLMh4ubGF0Y2hrZXkudjEuU2lnbmluZ1NlY3JldExpc3QSKQoObWF4X2JvZHlfYnl0ZXMYByABKAVCDLpICRoHGICAgAUoAUgCiAEBEigKDm1heF9wZXJfbWludXRlGAggASgFQgu6SAgaBhjAzyQoAUgDiAEBEicKDnJldGVudGlvbl9kYXlzGAkgASgFQgq6SAcaBRjCHCgBSASIAQESMQoMa2VlcF9oZWFkZXJzGAogASgLMhsubGF0Y2hrZXkudjEuSGVhZGVyTmFtZUxpc3RCBwoFX25hbWVCCgoIX2VuYWJsZWRCEQoPX21heF9ib2R5X2J5dGVzQhEKD19tYXhfcGVyX21pbnV0ZUIRCg9fcmV0ZW50aW9uX2RheXMiTwodVXBkYXRlSW5ib3VuZEVuZHBvaW50UmVzcG9uc2USLgoIZW5kcG9pbnQYASABKAsyHC5sYXRjaGtleS52MS5JbmJvdW5kRW5kcG9pbnQibwocRGVsZXRlSW5ib3VuZEVuZHBvaW50UmVxdWVzdBI4CgtlbmRwb2ludF9pZBgBIAEoCUIjukggch4yHF5pZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZCIfCh1EZWxldGVJbmJvdW5kRW5kcG9pbnRSZXNwb25zZSKNAwoaTGlzdEluYm91bmRNZXNzYWdlc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASOQoFb3JkZXIYBCABKA4yIC5sYXRjaGtleS52MS5JbmJvdW5kTWVzc2FnZU9yZGVyQgi6SAWCAQIQARIXCg93aXRoX3RvdGFsX3NpemUYBSABKAgSOwoLZW5kcG9pbnRfaWQYBiABKAlCJrpII3IhMh9eKGllcF9bMC05YS1oamttbnAtdHYtel17MjZ9KT8kEjEKDXJlY2VpdmVkX2Zyb20YByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD3JlY2VpdmVkX2JlZm9yZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoIcmVwbGF5ZWQYCSABKAhIAIgBAUILCglfcmVwbGF5ZWQijQEKG0xpc3RJbmJvdW5kTWVzc2FnZXNSZXNwb25zZRItCghtZXNzYWdlcxgBIAMoCzIbLmxhdGNoa2V5LnYxLkluYm91bmRNZXNzYWdlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiVAoYR2V0SW5ib3VuZE1lc3NhZ2VSZXF1ZXN0EjgKCm1lc3NhZ2VfaWQYASABKAlCJLpIIXIfMh1eaW1zZ19bMC05YS1oamttbnAtdHYtel17MjZ9JCLXAQoZR2V0SW5ib3VuZE1lc3NhZ2VSZXNwb25zZRIsCgdtZXNzYWdlGAEgASgLMhsubGF0Y2hrZXkudjEuSW5ib3VuZE1lc3NhZ2USSQoHaGVhZGVycxgCIAMoCzIzLmxhdGNoa2V5LnYxLkdldEluYm91bmRNZXNzYWdlUmVzcG9uc2UuSGVhZGVyc0VudHJ5QgOAAQESEQoEYm9keRgDIAEoDEIDgAEBGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIqkCChtSZXBsYXlJbmJvdW5kTWVzc2FnZVJlcXVlc3QSQQoLbWVzc2FnZV9pZHMYASADKAlCLLpIKZIBJhDoByIhch8yHV5pbXNnX1swLTlhLWhqa21ucC10di16XXsyNn0kEjsKC2VuZHBvaW50X2lkGAIgASgJQia6SCNyITIfXihpZXBfWzAtOWEtaGprbW5wLXR2LXpdezI2fSk/JBIxCg1yZWNlaXZlZF9mcm9tGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzCg9yZWNlaXZlZF9iZWZvcmUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKCHJlcGxheWVkGAUgASgISACIAQFCCwoJX3JlcGxheWVkIlsKHFJlcGxheUluYm91bmRNZXNzYWdlUmVzcG9uc2USLQoIbWVzc2FnZXMYASADKAsyGy5sYXRjaGtleS52MS5JbmJvdW5kTWVzc2FnZRIMCgRtb3JlGAIgASgIKmgKC1dlYmhvb2tNb2RlEhwKGFdFQkhPT0tfTU9ERV9VTlNQRUNJRklFRBAAEhkKFVdFQkhPT0tfTU9ERV9CTE9DS0lORxABEiAKHFdFQkhPT0tfTU9ERV9GSVJFX0FORF9GT1JHRVQQAip6Cg1XZWJob29rTWV0aG9kEh4KGldFQkhPT0tfTUVUSE9EX1VOU1BFQ0lGSUVEEAASFwoTV0VCSE9PS19NRVRIT0RfUE9TVBABEhYKEldFQkhPT0tfTUVUSE9EX1BVVBACEhgKFFdFQkhPT0tfTUVUSE9EX1BBVENIEAMqeAoNRGVsaXZlcnlPcmRlchIeChpERUxJVkVSWV9PUkRFUl9VTlNQRUNJRklFRBAAEiMKH0RFTElWRVJZX09SREVSX0NSRUFURV9USU1FX0RFU0MQARIiCh5ERUxJVkVSWV9PUkRFUl9DUkVBVEVfVElNRV9BU0MQAip4Cg1FbmRwb2ludE9yZGVyEh4KGkVORFBPSU5UX09SREVSX1VOU1BFQ0lGSUVEEAASIwofRU5EUE9JTlRfT1JERVJfQ1JFQVRFX1RJTUVfREVTQxABEiIKHkVORFBPSU5UX09SREVSX0NSRUFURV9USU1FX0FTQxACKrwBChRJbmJvdW5kRW5kcG9pbnRPcmRlchImCiJJTkJPVU5EX0VORFBPSU5UX09SREVSX1VOU1BFQ0lGSUVEEAASKwonSU5CT1VORF9FTkRQT0lOVF9PUkRFUl9DUkVBVEVfVElNRV9ERVNDEAESKgomSU5CT1VORF9FTkRQT0lOVF9PUkRFUl9DUkVBVEVfVElNRV9BU0MQAhIjCh9JTkJPVU5EX0VORFBPSU5UX09SREVSX05BTUVfQVNDEAMqlQEKE0luYm91bmRNZXNzYWdlT3JkZXISJQohSU5CT1VORF9NRVNTQUdFX09SREVSX1VOU1BFQ0lGSUVEEAASKwonSU5CT1VORF9NRVNTQUdFX09SREVSX1JFQ0VJVkVfVElNRV9ERVNDEAESKgomSU5CT1VORF9NRVNTQUdFX09SREVSX1JFQ0VJVkVfVElNRV9BU0MQAjLpFAoOV2ViaG9va1NlcnZpY2USZAoLU2VuZFdlYmhvb2sSHy5sYXRjaGtleS52MS5TZW5kV2ViaG9va1JlcXVlc3QaIC5sYXRjaGtleS52MS5TZW5kV2ViaG9va1Jlc3BvbnNlIhKiuxgOCgx3ZWJob29rOnNlbmQSZwoLR2V0RGVsaXZlcnkSHy5sYXRjaGtleS52MS5HZXREZWxpdmVyeVJlcXVlc3QaIC5sYXRjaGtleS52MS5HZXREZWxpdmVyeVJlc3BvbnNlIhWQAgGiuxgOCgx3ZWJob29rOnJlYWQScAoOTGlzdERlbGl2ZXJpZXMSIi5sYXRjaGtleS52MS5MaXN0RGVsaXZlcmllc1JlcXVlc3QaIy5sYXRjaGtleS52MS5MaXN0RGVsaXZlcmllc1Jlc3BvbnNlIhWQAgGiuxgOCgx3ZWJob29rOnJlYWQSagoNUmV0cnlEZWxpdmVyeRIhLmxhdGNoa2V5LnYxLlJldHJ5RGVsaXZlcnlSZXF1ZXN0GiIubGF0Y2hrZXkudjEuUmV0cnlEZWxpdmVyeVJlc3BvbnNlIhKiuxgOCgx3ZWJob29rOnNlbmQScAoPUmV0cnlEZWxpdmVyaWVzEiMubGF0Y2hrZXkudjEuUmV0cnlEZWxpdmVyaWVzUmVxdWVzdBokLmxhdGNoa2V5LnYxLlJldHJ5RGVsaXZlcmllc1Jlc3BvbnNlIhKiuxgOCgx3ZWJob29rOnNlbmQScQoOQ3JlYXRlRW5kcG9pbnQSIi5sYXRjaGtleS52MS5DcmVhdGVFbmRwb2ludFJlcXVlc3QaIy5sYXRjaGtleS52MS5DcmVhdGVFbmRwb2ludFJlc3BvbnNlIhaiuxgSCg53ZWJob29rOm1hbmFnZSABEmcKC0dldEVuZHBvaW50Eh8ubGF0Y2hrZXkudjEuR2V0RW5kcG9pbnRSZXF1ZXN0GiAubGF0Y2hrZXkudjEuR2V0RW5kcG9pbnRSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEm0KDUxpc3RFbmRwb2ludHMSIS5sYXRjaGtleS52MS5MaXN0RW5kcG9pbnRzUmVxdWVzdBoiLmxhdGNoa2V5LnYxLkxpc3RFbmRwb2ludHNSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEnIKDlVwZGF0ZUVuZHBvaW50EiIubGF0Y2hrZXkudjEuVXBkYXRlRW5kcG9pbnRSZXF1ZXN0GiMubGF0Y2hrZXkudjEuVXBkYXRlRW5kcG9pbnRSZXNwb25zZSIXkAICorsYEAoOd2ViaG9vazptYW5hZ2UScgoORGVsZXRlRW5kcG9pbnQSIi5sYXRjaGtleS52MS5EZWxldGVFbmRwb2ludFJlcXVlc3QaIy5sYXRjaGtleS52MS5EZWxldGVFbmRwb2ludFJlc3BvbnNlIheQAgKiuxgQCg53ZWJob29rOm1hbmFnZRKDAQoUUm90YXRlRW5kcG9pbnRTZWNyZXQSKC5sYXRjaGtleS52MS5Sb3RhdGVFbmRwb2ludFNlY3JldFJlcXVlc3QaKS5sYXRjaGtleS52MS5Sb3RhdGVFbmRwb2ludFNlY3JldFJlc3BvbnNlIhaiuxgSCg53ZWJob29rOm1hbmFnZSABEmwKDVNlbmRUZXN0RXZlbnQSIS5sYXRjaGtleS52MS5TZW5kVGVzdEV2ZW50UmVxdWVzdBoiLmxhdGNoa2V5LnYxLlNlbmRUZXN0RXZlbnRSZXNwb25zZSIUorsYEAoOd2ViaG9vazptYW5hZ2USiAEKFkxpc3RFbmRwb2ludERlbGl2ZXJpZXMSKi5sYXRjaGtleS52MS5MaXN0RW5kcG9pbnREZWxpdmVyaWVzUmVxdWVzdBorLmxhdGNoa2V5LnYxLkxpc3RFbmRwb2ludERlbGl2ZXJpZXNSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEmkKDFJlcGxheUV2ZW50cxIgLmxhdGNoa2V5LnYxLlJlcGxheUV2ZW50c1JlcXVlc3QaIS5sYXRjaGtleS52MS5SZXBsYXlFdmVudHNSZXNwb25zZSIUorsYEAoOd2ViaG9vazptYW5hZ2UShAEKFUNyZWF0ZUluYm91bmRFbmRwb2ludBIpLmxhdGNoa2V5LnYxLkNyZWF0ZUluYm91bmRFbmRwb2ludFJlcXVlc3QaKi5sYXRjaGtleS52MS5DcmVhdGVJbmJvdW5kRW5kcG9pbnRSZXNwb25zZSIUorsYEAoOd2ViaG9vazptYW5hZ2USfAoSR2V0SW5ib3VuZEVuZHBvaW50EiYubGF0Y2hrZXkudjEuR2V0SW5ib3VuZEVuZHBvaW50UmVxdWVzdBonLmxhdGNoa2V5LnYxLkdldEluYm91bmRFbmRwb2ludFJlc3BvbnNlIhWQAgGiuxgOCgx3ZWJob29rOnJlYWQSggEKFExpc3RJbmJvdW5kRW5kcG9pbnRzEigubGF0Y2hrZXkudjEuTGlzdEluYm91bmRFbmRwb2ludHNSZXF1ZXN0GikubGF0Y2hrZXkudjEuTGlzdEluYm91bmRFbmRwb2ludHNSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEocBChVVcGRhdGVJbmJvdW5kRW5kcG9pbnQSKS5sYXRjaGtleS52MS5VcGRhdGVJbmJvdW5kRW5kcG9pbnRSZXF1ZXN0GioubGF0Y2hrZXkudjEuVXBkYXRlSW5ib3VuZEVuZHBvaW50UmVzcG9uc2UiF5ACAqK7GBAKDndlYmhvb2s6bWFuYWdlEocBChVEZWxldGVJbmJvdW5kRW5kcG9pbnQSKS5sYXRjaGtleS52MS5EZWxldGVJbmJvdW5kRW5kcG9pbnRSZXF1ZXN0GioubGF0Y2hrZXkudjEuRGVsZXRlSW5ib3VuZEVuZHBvaW50UmVzcG9uc2UiF5ACAqK7GBAKDndlYmhvb2s6bWFuYWdlEn8KE0xpc3RJbmJvdW5kTWVzc2FnZXMSJy5sYXRjaGtleS52MS5MaXN0SW5ib3VuZE1lc3NhZ2VzUmVxdWVzdBooLmxhdGNoa2V5LnYxLkxpc3RJbmJvdW5kTWVzc2FnZXNSZXNwb25zZSIVkAIBorsYDgoMd2ViaG9vazpyZWFkEngKEUdldEluYm91bmRNZXNzYWdlEiUubGF0Y2hrZXkudjEuR2V0SW5ib3VuZE1lc3NhZ2VSZXF1ZXN0GiYubGF0Y2hrZXkudjEuR2V0SW5ib3VuZE1lc3NhZ2VSZXNwb25zZSIUorsYEAoMd2ViaG9vazpyZWFkIAESgQEKFFJlcGxheUluYm91bmRNZXNzYWdlEigubGF0Y2hrZXkudjEuUmVwbGF5SW5ib3VuZE1lc3NhZ2VSZXF1ZXN0GikubGF0Y2hrZXkudjEuUmVwbGF5SW5ib3VuZE1lc3NhZ2VSZXNwb25zZSIUorsYEAoOd2ViaG9vazptYW5hZ2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_struct, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_delivery, file_latchkey_v1_event_endpoint, file_latchkey_v1_inbound_endpoint]);
 
 /**
  * Request of SendWebhook. In `url`, `path`, `headers` and `body`, `{{customer.name}}` stands for a variable.
@@ -471,6 +473,715 @@ export const HeaderNameListSchema: GenMessage<HeaderNameList> = /*@__PURE__*/
   messageDesc(file_latchkey_v1_webhook_service, 11);
 
 /**
+ * Types of events, where absent and empty differ.
+ *
+ * @generated from message latchkey.v1.EventTypeList
+ */
+export type EventTypeList = Message<"latchkey.v1.EventTypeList"> & {
+  /**
+   * The types, at most 100: `connection.created`, or `connection.*` for all that begin so.
+   *
+   * @generated from field: repeated string types = 1;
+   */
+  types: string[];
+};
+
+/**
+ * Describes the message latchkey.v1.EventTypeList.
+ * Use `create(EventTypeListSchema)` to create a new message.
+ */
+export const EventTypeListSchema: GenMessage<EventTypeList> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 12);
+
+/**
+ * Headers, where absent and empty differ.
+ *
+ * @generated from message latchkey.v1.EndpointHeaders
+ */
+export type EndpointHeaders = Message<"latchkey.v1.EndpointHeaders"> & {
+  /**
+   * The headers, at most 20, sealed. Those of HTTP itself, `Content-Type` and `webhook-…` are refused.
+   *
+   * @generated from field: map<string, string> headers = 1;
+   */
+  headers: { [key: string]: string };
+};
+
+/**
+ * Describes the message latchkey.v1.EndpointHeaders.
+ * Use `create(EndpointHeadersSchema)` to create a new message.
+ */
+export const EndpointHeadersSchema: GenMessage<EndpointHeaders> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 13);
+
+/**
+ * Request of CreateEndpoint.
+ *
+ * @generated from message latchkey.v1.CreateEndpointRequest
+ */
+export type CreateEndpointRequest = Message<"latchkey.v1.CreateEndpointRequest"> & {
+  /**
+   * Where to send events, by POST: https, in development also http to a host of EGRESS_ALLOW.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * What it is for, at most 500 characters.
+   *
+   * @generated from field: string description = 2;
+   */
+  description: string;
+
+  /**
+   * Project of the caller's platform; empty: the whole tenant.
+   *
+   * @generated from field: string project_id = 3;
+   */
+  projectId: string;
+
+  /**
+   * Types of events to send; default all.
+   *
+   * @generated from field: latchkey.v1.EventTypeList event_types = 4;
+   */
+  eventTypes?: EventTypeList | undefined;
+
+  /**
+   * Condition in CEL over `event`, which is the body that is sent, as `event.data.payload.provider == "google"`. No loops. An event of which it does not hold, or fails, is not sent. Empty: none.
+   *
+   * @generated from field: string filter = 5;
+   */
+  filter: string;
+
+  /**
+   * Send what third parties sent along with `inbound_message.received`, as `content` of `data`: `headers`, and `body` with `body_encoding` (`utf8` or `base64`); or `omitted`, where the body is larger than
+   * 256 KiB or not kept any more.
+   *
+   * @generated from field: bool include_inbound_content = 6;
+   */
+  includeInboundContent: boolean;
+
+  /**
+   * Headers to send with each event, as `Authorization`.
+   *
+   * @generated from field: latchkey.v1.EndpointHeaders headers = 7;
+   */
+  headers?: EndpointHeaders | undefined;
+
+  /**
+   * Create it disabled.
+   *
+   * @generated from field: bool disabled = 8;
+   */
+  disabled: boolean;
+
+  /**
+   * Makes the call repeatable: the same id within 24 hours answers the endpoint that the first call made, without its secret (AIP-155).
+   *
+   * @generated from field: string request_id = 9;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.CreateEndpointRequest.
+ * Use `create(CreateEndpointRequestSchema)` to create a new message.
+ */
+export const CreateEndpointRequestSchema: GenMessage<CreateEndpointRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 14);
+
+/**
+ * Response of CreateEndpoint.
+ *
+ * @generated from message latchkey.v1.CreateEndpointResponse
+ */
+export type CreateEndpointResponse = Message<"latchkey.v1.CreateEndpointResponse"> & {
+  /**
+   * The new endpoint.
+   *
+   * @generated from field: latchkey.v1.EventEndpoint endpoint = 1;
+   */
+  endpoint?: EventEndpoint | undefined;
+
+  /**
+   * What events are signed with, as `whsec_…`; empty where the call was repeated.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+};
+
+/**
+ * Describes the message latchkey.v1.CreateEndpointResponse.
+ * Use `create(CreateEndpointResponseSchema)` to create a new message.
+ */
+export const CreateEndpointResponseSchema: GenMessage<CreateEndpointResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 15);
+
+/**
+ * Request of GetEndpoint.
+ *
+ * @generated from message latchkey.v1.GetEndpointRequest
+ */
+export type GetEndpointRequest = Message<"latchkey.v1.GetEndpointRequest"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.GetEndpointRequest.
+ * Use `create(GetEndpointRequestSchema)` to create a new message.
+ */
+export const GetEndpointRequestSchema: GenMessage<GetEndpointRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 16);
+
+/**
+ * Response of GetEndpoint.
+ *
+ * @generated from message latchkey.v1.GetEndpointResponse
+ */
+export type GetEndpointResponse = Message<"latchkey.v1.GetEndpointResponse"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: latchkey.v1.EventEndpoint endpoint = 1;
+   */
+  endpoint?: EventEndpoint | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.GetEndpointResponse.
+ * Use `create(GetEndpointResponseSchema)` to create a new message.
+ */
+export const GetEndpointResponseSchema: GenMessage<GetEndpointResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 17);
+
+/**
+ * Request of ListEndpoints.
+ *
+ * @generated from message latchkey.v1.ListEndpointsRequest
+ */
+export type ListEndpointsRequest = Message<"latchkey.v1.ListEndpointsRequest"> & {
+  /**
+   * How many at most; 0: 20, above 100: 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before; the other fields must be as they were.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * How many to pass over from the start, for clients that count pages; at most 10000. Not with page_token.
+   *
+   * @generated from field: int32 skip = 3;
+   */
+  skip: number;
+
+  /**
+   * Order; default newest first.
+   *
+   * @generated from field: latchkey.v1.EndpointOrder order = 4;
+   */
+  order: EndpointOrder;
+
+  /**
+   * Count all that match, too.
+   *
+   * @generated from field: bool with_total_size = 5;
+   */
+  withTotalSize: boolean;
+
+  /**
+   * Only of this project; empty string: only those without.
+   *
+   * @generated from field: optional string project_id = 6;
+   */
+  projectId?: string | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ListEndpointsRequest.
+ * Use `create(ListEndpointsRequestSchema)` to create a new message.
+ */
+export const ListEndpointsRequestSchema: GenMessage<ListEndpointsRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 18);
+
+/**
+ * Response of ListEndpoints.
+ *
+ * @generated from message latchkey.v1.ListEndpointsResponse
+ */
+export type ListEndpointsResponse = Message<"latchkey.v1.ListEndpointsResponse"> & {
+  /**
+   * The page.
+   *
+   * @generated from field: repeated latchkey.v1.EventEndpoint endpoints = 1;
+   */
+  endpoints: EventEndpoint[];
+
+  /**
+   * For the next page; empty: this was the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * How many match in all, where with_total_size asked for it.
+   *
+   * @generated from field: optional int32 total_size = 3;
+   */
+  totalSize?: number | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ListEndpointsResponse.
+ * Use `create(ListEndpointsResponseSchema)` to create a new message.
+ */
+export const ListEndpointsResponseSchema: GenMessage<ListEndpointsResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 19);
+
+/**
+ * Request of UpdateEndpoint. Absent fields stay as they are.
+ *
+ * @generated from message latchkey.v1.UpdateEndpointRequest
+ */
+export type UpdateEndpointRequest = Message<"latchkey.v1.UpdateEndpointRequest"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+
+  /**
+   * Where to send events.
+   *
+   * @generated from field: optional string url = 2;
+   */
+  url?: string | undefined;
+
+  /**
+   * What it is for.
+   *
+   * @generated from field: optional string description = 3;
+   */
+  description?: string | undefined;
+
+  /**
+   * Types of events to send; without types: all.
+   *
+   * @generated from field: latchkey.v1.EventTypeList event_types = 4;
+   */
+  eventTypes?: EventTypeList | undefined;
+
+  /**
+   * Condition; empty: none.
+   *
+   * @generated from field: optional string filter = 5;
+   */
+  filter?: string | undefined;
+
+  /**
+   * Send what third parties sent along.
+   *
+   * @generated from field: optional bool include_inbound_content = 6;
+   */
+  includeInboundContent?: boolean | undefined;
+
+  /**
+   * Headers in place of those that are stored.
+   *
+   * @generated from field: latchkey.v1.EndpointHeaders headers = 7;
+   */
+  headers?: EndpointHeaders | undefined;
+
+  /**
+   * Whether events are sent.
+   *
+   * @generated from field: optional bool enabled = 8;
+   */
+  enabled?: boolean | undefined;
+
+  /**
+   * As it was read; another is current: ETAG_MISMATCH. Empty: whatever is current.
+   *
+   * @generated from field: string etag = 9;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message latchkey.v1.UpdateEndpointRequest.
+ * Use `create(UpdateEndpointRequestSchema)` to create a new message.
+ */
+export const UpdateEndpointRequestSchema: GenMessage<UpdateEndpointRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 20);
+
+/**
+ * Response of UpdateEndpoint.
+ *
+ * @generated from message latchkey.v1.UpdateEndpointResponse
+ */
+export type UpdateEndpointResponse = Message<"latchkey.v1.UpdateEndpointResponse"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: latchkey.v1.EventEndpoint endpoint = 1;
+   */
+  endpoint?: EventEndpoint | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.UpdateEndpointResponse.
+ * Use `create(UpdateEndpointResponseSchema)` to create a new message.
+ */
+export const UpdateEndpointResponseSchema: GenMessage<UpdateEndpointResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 21);
+
+/**
+ * Request of DeleteEndpoint.
+ *
+ * @generated from message latchkey.v1.DeleteEndpointRequest
+ */
+export type DeleteEndpointRequest = Message<"latchkey.v1.DeleteEndpointRequest"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+
+  /**
+   * As it was read; another is current: ETAG_MISMATCH. Empty: whatever is current.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteEndpointRequest.
+ * Use `create(DeleteEndpointRequestSchema)` to create a new message.
+ */
+export const DeleteEndpointRequestSchema: GenMessage<DeleteEndpointRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 22);
+
+/**
+ * Response of DeleteEndpoint.
+ *
+ * @generated from message latchkey.v1.DeleteEndpointResponse
+ */
+export type DeleteEndpointResponse = Message<"latchkey.v1.DeleteEndpointResponse"> & {
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteEndpointResponse.
+ * Use `create(DeleteEndpointResponseSchema)` to create a new message.
+ */
+export const DeleteEndpointResponseSchema: GenMessage<DeleteEndpointResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 23);
+
+/**
+ * Request of RotateEndpointSecret.
+ *
+ * @generated from message latchkey.v1.RotateEndpointSecretRequest
+ */
+export type RotateEndpointSecretRequest = Message<"latchkey.v1.RotateEndpointSecretRequest"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+
+  /**
+   * For how many seconds the secret before signs, too; 0: it ends at once. Default a day, at most 30 days.
+   *
+   * @generated from field: optional int32 overlap_s = 2;
+   */
+  overlapS?: number | undefined;
+
+  /**
+   * As it was read; another is current: ETAG_MISMATCH. Empty: whatever is current.
+   *
+   * @generated from field: string etag = 3;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message latchkey.v1.RotateEndpointSecretRequest.
+ * Use `create(RotateEndpointSecretRequestSchema)` to create a new message.
+ */
+export const RotateEndpointSecretRequestSchema: GenMessage<RotateEndpointSecretRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 24);
+
+/**
+ * Response of RotateEndpointSecret.
+ *
+ * @generated from message latchkey.v1.RotateEndpointSecretResponse
+ */
+export type RotateEndpointSecretResponse = Message<"latchkey.v1.RotateEndpointSecretResponse"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: latchkey.v1.EventEndpoint endpoint = 1;
+   */
+  endpoint?: EventEndpoint | undefined;
+
+  /**
+   * What events are signed with from now on.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+};
+
+/**
+ * Describes the message latchkey.v1.RotateEndpointSecretResponse.
+ * Use `create(RotateEndpointSecretResponseSchema)` to create a new message.
+ */
+export const RotateEndpointSecretResponseSchema: GenMessage<RotateEndpointSecretResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 25);
+
+/**
+ * Request of SendTestEvent.
+ *
+ * @generated from message latchkey.v1.SendTestEventRequest
+ */
+export type SendTestEventRequest = Message<"latchkey.v1.SendTestEventRequest"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.SendTestEventRequest.
+ * Use `create(SendTestEventRequestSchema)` to create a new message.
+ */
+export const SendTestEventRequestSchema: GenMessage<SendTestEventRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 26);
+
+/**
+ * Response of SendTestEvent.
+ *
+ * @generated from message latchkey.v1.SendTestEventResponse
+ */
+export type SendTestEventResponse = Message<"latchkey.v1.SendTestEventResponse"> & {
+  /**
+   * The delivery, settled unless that took longer than the call may.
+   *
+   * @generated from field: latchkey.v1.Delivery delivery = 1;
+   */
+  delivery?: Delivery | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.SendTestEventResponse.
+ * Use `create(SendTestEventResponseSchema)` to create a new message.
+ */
+export const SendTestEventResponseSchema: GenMessage<SendTestEventResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 27);
+
+/**
+ * Request of ListEndpointDeliveries.
+ *
+ * @generated from message latchkey.v1.ListEndpointDeliveriesRequest
+ */
+export type ListEndpointDeliveriesRequest = Message<"latchkey.v1.ListEndpointDeliveriesRequest"> & {
+  /**
+   * How many at most; 0: 20, above 100: 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before; the other fields must be as they were.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * How many to pass over from the start, for clients that count pages; at most 10000. Not with page_token.
+   *
+   * @generated from field: int32 skip = 3;
+   */
+  skip: number;
+
+  /**
+   * Order; default newest first.
+   *
+   * @generated from field: latchkey.v1.DeliveryOrder order = 4;
+   */
+  order: DeliveryOrder;
+
+  /**
+   * Count all that match, too.
+   *
+   * @generated from field: bool with_total_size = 5;
+   */
+  withTotalSize: boolean;
+
+  /**
+   * The endpoint.
+   *
+   * @generated from field: string endpoint_id = 6;
+   */
+  endpointId: string;
+
+  /**
+   * Only in this status.
+   *
+   * @generated from field: latchkey.v1.DeliveryStatus status = 7;
+   */
+  status: DeliveryStatus;
+};
+
+/**
+ * Describes the message latchkey.v1.ListEndpointDeliveriesRequest.
+ * Use `create(ListEndpointDeliveriesRequestSchema)` to create a new message.
+ */
+export const ListEndpointDeliveriesRequestSchema: GenMessage<ListEndpointDeliveriesRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 28);
+
+/**
+ * Response of ListEndpointDeliveries.
+ *
+ * @generated from message latchkey.v1.ListEndpointDeliveriesResponse
+ */
+export type ListEndpointDeliveriesResponse = Message<"latchkey.v1.ListEndpointDeliveriesResponse"> & {
+  /**
+   * The page.
+   *
+   * @generated from field: repeated latchkey.v1.Delivery deliveries = 1;
+   */
+  deliveries: Delivery[];
+
+  /**
+   * For the next page; empty: this was the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * How many match in all, where with_total_size asked for it.
+   *
+   * @generated from field: optional int32 total_size = 3;
+   */
+  totalSize?: number | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.ListEndpointDeliveriesResponse.
+ * Use `create(ListEndpointDeliveriesResponseSchema)` to create a new message.
+ */
+export const ListEndpointDeliveriesResponseSchema: GenMessage<ListEndpointDeliveriesResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 29);
+
+/**
+ * Request of ReplayEvents.
+ *
+ * @generated from message latchkey.v1.ReplayEventsRequest
+ */
+export type ReplayEventsRequest = Message<"latchkey.v1.ReplayEventsRequest"> & {
+  /**
+   * The endpoint.
+   *
+   * @generated from field: string endpoint_id = 1;
+   */
+  endpointId: string;
+
+  /**
+   * Events of this time or later, to the millisecond. Required, unless after_event_id is given.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 2;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * Go on after this event: last_event_id of the answer before.
+   *
+   * @generated from field: string after_event_id = 3;
+   */
+  afterEventId: string;
+
+  /**
+   * Only of these types; default all that the endpoint is sent. It is sent no others.
+   *
+   * @generated from field: latchkey.v1.EventTypeList event_types = 4;
+   */
+  eventTypes?: EventTypeList | undefined;
+
+  /**
+   * Those that have arrived, too.
+   *
+   * @generated from field: bool include_delivered = 5;
+   */
+  includeDelivered: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.ReplayEventsRequest.
+ * Use `create(ReplayEventsRequestSchema)` to create a new message.
+ */
+export const ReplayEventsRequestSchema: GenMessage<ReplayEventsRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 30);
+
+/**
+ * Response of ReplayEvents.
+ *
+ * @generated from message latchkey.v1.ReplayEventsResponse
+ */
+export type ReplayEventsResponse = Message<"latchkey.v1.ReplayEventsResponse"> & {
+  /**
+   * How many are sent.
+   *
+   * @generated from field: int32 count = 1;
+   */
+  count: number;
+
+  /**
+   * The last event that was looked at; empty: there was none.
+   *
+   * @generated from field: string last_event_id = 2;
+   */
+  lastEventId: string;
+
+  /**
+   * Whether there are later ones: call again with after_event_id.
+   *
+   * @generated from field: bool more = 3;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.ReplayEventsResponse.
+ * Use `create(ReplayEventsResponseSchema)` to create a new message.
+ */
+export const ReplayEventsResponseSchema: GenMessage<ReplayEventsResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_webhook_service, 31);
+
+/**
  * Request of CreateInboundEndpoint.
  *
  * @generated from message latchkey.v1.CreateInboundEndpointRequest
@@ -566,7 +1277,7 @@ export type CreateInboundEndpointRequest = Message<"latchkey.v1.CreateInboundEnd
  * Use `create(CreateInboundEndpointRequestSchema)` to create a new message.
  */
 export const CreateInboundEndpointRequestSchema: GenMessage<CreateInboundEndpointRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 12);
+  messageDesc(file_latchkey_v1_webhook_service, 32);
 
 /**
  * Response of CreateInboundEndpoint.
@@ -587,7 +1298,7 @@ export type CreateInboundEndpointResponse = Message<"latchkey.v1.CreateInboundEn
  * Use `create(CreateInboundEndpointResponseSchema)` to create a new message.
  */
 export const CreateInboundEndpointResponseSchema: GenMessage<CreateInboundEndpointResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 13);
+  messageDesc(file_latchkey_v1_webhook_service, 33);
 
 /**
  * Request of GetInboundEndpoint.
@@ -608,7 +1319,7 @@ export type GetInboundEndpointRequest = Message<"latchkey.v1.GetInboundEndpointR
  * Use `create(GetInboundEndpointRequestSchema)` to create a new message.
  */
 export const GetInboundEndpointRequestSchema: GenMessage<GetInboundEndpointRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 14);
+  messageDesc(file_latchkey_v1_webhook_service, 34);
 
 /**
  * Response of GetInboundEndpoint.
@@ -629,7 +1340,7 @@ export type GetInboundEndpointResponse = Message<"latchkey.v1.GetInboundEndpoint
  * Use `create(GetInboundEndpointResponseSchema)` to create a new message.
  */
 export const GetInboundEndpointResponseSchema: GenMessage<GetInboundEndpointResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 15);
+  messageDesc(file_latchkey_v1_webhook_service, 35);
 
 /**
  * Request of ListInboundEndpoints. Filters narrow together.
@@ -692,7 +1403,7 @@ export type ListInboundEndpointsRequest = Message<"latchkey.v1.ListInboundEndpoi
  * Use `create(ListInboundEndpointsRequestSchema)` to create a new message.
  */
 export const ListInboundEndpointsRequestSchema: GenMessage<ListInboundEndpointsRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 16);
+  messageDesc(file_latchkey_v1_webhook_service, 36);
 
 /**
  * Response of ListInboundEndpoints.
@@ -727,7 +1438,7 @@ export type ListInboundEndpointsResponse = Message<"latchkey.v1.ListInboundEndpo
  * Use `create(ListInboundEndpointsResponseSchema)` to create a new message.
  */
 export const ListInboundEndpointsResponseSchema: GenMessage<ListInboundEndpointsResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 17);
+  messageDesc(file_latchkey_v1_webhook_service, 37);
 
 /**
  * Request of UpdateInboundEndpoint. Fields that are absent stay as they are.
@@ -811,7 +1522,7 @@ export type UpdateInboundEndpointRequest = Message<"latchkey.v1.UpdateInboundEnd
  * Use `create(UpdateInboundEndpointRequestSchema)` to create a new message.
  */
 export const UpdateInboundEndpointRequestSchema: GenMessage<UpdateInboundEndpointRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 18);
+  messageDesc(file_latchkey_v1_webhook_service, 38);
 
 /**
  * Response of UpdateInboundEndpoint.
@@ -832,7 +1543,7 @@ export type UpdateInboundEndpointResponse = Message<"latchkey.v1.UpdateInboundEn
  * Use `create(UpdateInboundEndpointResponseSchema)` to create a new message.
  */
 export const UpdateInboundEndpointResponseSchema: GenMessage<UpdateInboundEndpointResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 19);
+  messageDesc(file_latchkey_v1_webhook_service, 39);
 
 /**
  * Request of DeleteInboundEndpoint.
@@ -860,7 +1571,7 @@ export type DeleteInboundEndpointRequest = Message<"latchkey.v1.DeleteInboundEnd
  * Use `create(DeleteInboundEndpointRequestSchema)` to create a new message.
  */
 export const DeleteInboundEndpointRequestSchema: GenMessage<DeleteInboundEndpointRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 20);
+  messageDesc(file_latchkey_v1_webhook_service, 40);
 
 /**
  * Response of DeleteInboundEndpoint.
@@ -875,7 +1586,7 @@ export type DeleteInboundEndpointResponse = Message<"latchkey.v1.DeleteInboundEn
  * Use `create(DeleteInboundEndpointResponseSchema)` to create a new message.
  */
 export const DeleteInboundEndpointResponseSchema: GenMessage<DeleteInboundEndpointResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 21);
+  messageDesc(file_latchkey_v1_webhook_service, 41);
 
 /**
  * Request of ListInboundMessages. Filters narrow together.
@@ -952,7 +1663,7 @@ export type ListInboundMessagesRequest = Message<"latchkey.v1.ListInboundMessage
  * Use `create(ListInboundMessagesRequestSchema)` to create a new message.
  */
 export const ListInboundMessagesRequestSchema: GenMessage<ListInboundMessagesRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 22);
+  messageDesc(file_latchkey_v1_webhook_service, 42);
 
 /**
  * Response of ListInboundMessages.
@@ -987,7 +1698,7 @@ export type ListInboundMessagesResponse = Message<"latchkey.v1.ListInboundMessag
  * Use `create(ListInboundMessagesResponseSchema)` to create a new message.
  */
 export const ListInboundMessagesResponseSchema: GenMessage<ListInboundMessagesResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 23);
+  messageDesc(file_latchkey_v1_webhook_service, 43);
 
 /**
  * Request of GetInboundMessage.
@@ -1008,7 +1719,7 @@ export type GetInboundMessageRequest = Message<"latchkey.v1.GetInboundMessageReq
  * Use `create(GetInboundMessageRequestSchema)` to create a new message.
  */
 export const GetInboundMessageRequestSchema: GenMessage<GetInboundMessageRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 24);
+  messageDesc(file_latchkey_v1_webhook_service, 44);
 
 /**
  * Response of GetInboundMessage.
@@ -1043,7 +1754,7 @@ export type GetInboundMessageResponse = Message<"latchkey.v1.GetInboundMessageRe
  * Use `create(GetInboundMessageResponseSchema)` to create a new message.
  */
 export const GetInboundMessageResponseSchema: GenMessage<GetInboundMessageResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 25);
+  messageDesc(file_latchkey_v1_webhook_service, 45);
 
 /**
  * Request of ReplayInboundMessage: the messages by id, or those of one endpoint.
@@ -1092,7 +1803,7 @@ export type ReplayInboundMessageRequest = Message<"latchkey.v1.ReplayInboundMess
  * Use `create(ReplayInboundMessageRequestSchema)` to create a new message.
  */
 export const ReplayInboundMessageRequestSchema: GenMessage<ReplayInboundMessageRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 26);
+  messageDesc(file_latchkey_v1_webhook_service, 46);
 
 /**
  * Response of ReplayInboundMessage.
@@ -1120,7 +1831,7 @@ export type ReplayInboundMessageResponse = Message<"latchkey.v1.ReplayInboundMes
  * Use `create(ReplayInboundMessageResponseSchema)` to create a new message.
  */
 export const ReplayInboundMessageResponseSchema: GenMessage<ReplayInboundMessageResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_webhook_service, 27);
+  messageDesc(file_latchkey_v1_webhook_service, 47);
 
 /**
  * Whether SendWebhook waits.
@@ -1253,6 +1964,47 @@ export const DeliveryOrderSchema: GenEnum<DeliveryOrder> = /*@__PURE__*/
   enumDesc(file_latchkey_v1_webhook_service, 2);
 
 /**
+ * Order of ListEndpoints.
+ *
+ * @generated from enum latchkey.v1.EndpointOrder
+ */
+export const EndpointOrder = {
+  /**
+   * As ENDPOINT_ORDER_CREATE_TIME_DESC.
+   *
+   * @generated from enum value: ENDPOINT_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Newest first.
+   *
+   * @generated from enum value: ENDPOINT_ORDER_CREATE_TIME_DESC = 1;
+   */
+  CREATE_TIME_DESC: 1,
+
+  /**
+   * Oldest first.
+   *
+   * @generated from enum value: ENDPOINT_ORDER_CREATE_TIME_ASC = 2;
+   */
+  CREATE_TIME_ASC: 2,
+} as const;
+
+/**
+ * Order of ListEndpoints.
+ *
+ * @generated from enum latchkey.v1.EndpointOrder
+ */
+export type EndpointOrder = (typeof EndpointOrder)[keyof typeof EndpointOrder] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.EndpointOrder.
+ */
+export const EndpointOrderSchema: GenEnum<EndpointOrder> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_webhook_service, 3);
+
+/**
  * Order of ListInboundEndpoints.
  *
  * @generated from enum latchkey.v1.InboundEndpointOrder
@@ -1298,7 +2050,7 @@ export type InboundEndpointOrder = (typeof InboundEndpointOrder)[keyof typeof In
  * Describes the enum latchkey.v1.InboundEndpointOrder.
  */
 export const InboundEndpointOrderSchema: GenEnum<InboundEndpointOrder> = /*@__PURE__*/
-  enumDesc(file_latchkey_v1_webhook_service, 3);
+  enumDesc(file_latchkey_v1_webhook_service, 4);
 
 /**
  * Order of ListInboundMessages.
@@ -1339,10 +2091,11 @@ export type InboundMessageOrder = (typeof InboundMessageOrder)[keyof typeof Inbo
  * Describes the enum latchkey.v1.InboundMessageOrder.
  */
 export const InboundMessageOrderSchema: GenEnum<InboundMessageOrder> = /*@__PURE__*/
-  enumDesc(file_latchkey_v1_webhook_service, 4);
+  enumDesc(file_latchkey_v1_webhook_service, 5);
 
 /**
- * Webhooks that are sent, and endpoints for those that others send. What the caller may not see does not exist for them: DELIVERY_NOT_FOUND, INBOUND_ENDPOINT_NOT_FOUND.
+ * Webhooks that are sent, endpoints that events are sent to, and endpoints for webhooks that others send. What the caller may not see does not exist for them:
+ * DELIVERY_NOT_FOUND, EVENT_ENDPOINT_NOT_FOUND, INBOUND_ENDPOINT_NOT_FOUND.
  * What belongs to a connection which a user owns is seen by the owner, administrators and keys that act for the owner.
  *
  * @generated from service latchkey.v1.WebhookService
@@ -1405,6 +2158,109 @@ export const WebhookService: GenService<{
     methodKind: "unary";
     input: typeof RetryDeliveriesRequestSchema;
     output: typeof RetryDeliveriesResponseSchema;
+  },
+  /**
+   * Makes an endpoint that events are sent to from now on, and answers its secret, which is not shown again. Takes `event:read`, too: an endpoint is told what its maker may see.
+   * Each event is sent to it at least once, as `{"type", "timestamp", "data"}` with the event's id as `webhook-id`; `data` has `id`, `aggregate_type`, `aggregate_id`, `generation`, `project_id` and
+   * `payload`. Only 2xx is success; what fails is tried again after about 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h, or later where Retry-After says so. Events can arrive
+   * in another order than they happened.
+   * Fails with FIELD_INVALID, ADDRESS_FORBIDDEN, EVENT_ENDPOINT_LIMIT_REACHED, PERMISSION_MISSING, REQUEST_ID_REUSED.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.CreateEndpoint
+   */
+  createEndpoint: {
+    methodKind: "unary";
+    input: typeof CreateEndpointRequestSchema;
+    output: typeof CreateEndpointResponseSchema;
+  },
+  /**
+   * Answers one endpoint.
+   * Fails with EVENT_ENDPOINT_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.GetEndpoint
+   */
+  getEndpoint: {
+    methodKind: "unary";
+    input: typeof GetEndpointRequestSchema;
+    output: typeof GetEndpointResponseSchema;
+  },
+  /**
+   * Lists the endpoints that the caller may see.
+   * Fails with PAGE_TOKEN_INVALID.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.ListEndpoints
+   */
+  listEndpoints: {
+    methodKind: "unary";
+    input: typeof ListEndpointsRequestSchema;
+    output: typeof ListEndpointsResponseSchema;
+  },
+  /**
+   * Changes the fields that are set, for all that is sent from now on. From whoever sets `url` on, the endpoint is told what they may see, which takes `event:read`; a URL at another origin takes
+   * new `headers` with it, where the endpoint has some. Enabling sends events from then on; ReplayEvents brings those before.
+   * Fails with EVENT_ENDPOINT_NOT_FOUND, FIELD_INVALID, ADDRESS_FORBIDDEN, PERMISSION_MISSING, ETAG_MISMATCH.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.UpdateEndpoint
+   */
+  updateEndpoint: {
+    methodKind: "unary";
+    input: typeof UpdateEndpointRequestSchema;
+    output: typeof UpdateEndpointResponseSchema;
+  },
+  /**
+   * Deletes an endpoint. What has not arrived by then is not sent.
+   * Fails with EVENT_ENDPOINT_NOT_FOUND, ETAG_MISMATCH.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.DeleteEndpoint
+   */
+  deleteEndpoint: {
+    methodKind: "unary";
+    input: typeof DeleteEndpointRequestSchema;
+    output: typeof DeleteEndpointResponseSchema;
+  },
+  /**
+   * Gives an endpoint a new secret and answers it. The one before signs, too, for as long as `overlap_s` says.
+   * Fails with EVENT_ENDPOINT_NOT_FOUND, ETAG_MISMATCH.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.RotateEndpointSecret
+   */
+  rotateEndpointSecret: {
+    methodKind: "unary";
+    input: typeof RotateEndpointSecretRequestSchema;
+    output: typeof RotateEndpointSecretResponseSchema;
+  },
+  /**
+   * Sends an event of type `event_endpoint.test` to one endpoint, once, enabled or not, and waits for the outcome. It is no event for anybody else, and decides nothing about the endpoint.
+   * Fails with EVENT_ENDPOINT_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.SendTestEvent
+   */
+  sendTestEvent: {
+    methodKind: "unary";
+    input: typeof SendTestEventRequestSchema;
+    output: typeof SendTestEventResponseSchema;
+  },
+  /**
+   * Lists the deliveries of an endpoint. Settled ones are kept for 30 days.
+   * Fails with EVENT_ENDPOINT_NOT_FOUND, PAGE_TOKEN_INVALID.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.ListEndpointDeliveries
+   */
+  listEndpointDeliveries: {
+    methodKind: "unary";
+    input: typeof ListEndpointDeliveriesRequestSchema;
+    output: typeof ListEndpointDeliveriesResponseSchema;
+  },
+  /**
+   * Sends kept events to an endpoint again, the oldest first, with the ids that they had: those that did not arrive, or all. Looks at 1000 events at a time.
+   * Fails with EVENT_ENDPOINT_NOT_FOUND, EVENT_ENDPOINT_DISABLED, FIELD_INVALID.
+   *
+   * @generated from rpc latchkey.v1.WebhookService.ReplayEvents
+   */
+  replayEvents: {
+    methodKind: "unary";
+    input: typeof ReplayEventsRequestSchema;
+    output: typeof ReplayEventsResponseSchema;
   },
   /**
    * Makes an endpoint. Its URL takes messages by POST: one that is verified is stored before it is answered with 202, and a repeat of it with 200; what is not

@@ -10,6 +10,7 @@ import { Migration0009Inbound } from './0009-inbound.ts';
 import { Migration0010Batches } from './0010-batches.ts';
 import { Migration0011Events } from './0011-events.ts';
 import { Migration0012AuditChain } from './0012-audit-chain.ts';
+import { Migration0013EventEndpoints } from './0013-event-endpoints.ts';
 
 /** All migrations, in order. */
 export const migrations = [
@@ -25,4 +26,5 @@ export const migrations = [
   { name: '0010-batches', class: Migration0010Batches },
   { name: '0011-events', class: Migration0011Events },
   { name: '0012-audit-chain', class: Migration0012AuditChain },
+  { name: '0013-event-endpoints', class: Migration0013EventEndpoints },
 ];

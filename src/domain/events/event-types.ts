@@ -58,6 +58,10 @@ export const EVENT_TYPES = {
   'inbound_endpoint.updated': other,
   'inbound_endpoint.deleted': other,
   'inbound_message.received': other,
+  'event_endpoint.created': other,
+  'event_endpoint.updated': other,
+  'event_endpoint.deleted': other,
+  'event_endpoint.disabled': other,
   'secret.created': other,
   'secret.updated': other,
   'secret.deleted': other,
@@ -75,4 +79,9 @@ export type EventType = keyof typeof EVENT_TYPES;
 
 export function isEventType(type: string): type is EventType {
   return Object.hasOwn(EVENT_TYPES, type);
+}
+
+/** Whether there are types that begin so, as `connection.`. */
+export function isTypePrefix(prefix: string): boolean {
+  return Object.keys(EVENT_TYPES).some((type) => type.startsWith(prefix));
 }

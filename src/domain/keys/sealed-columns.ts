@@ -3,6 +3,7 @@ import { authorizationPlace } from '../../model/authorization.ts';
 import { previousWebhookSecretPlace, webhookSecretPlace } from '../../model/connection.ts';
 import { credentialPlace } from '../../model/credential.ts';
 import { deliveryPlace } from '../../model/delivery.ts';
+import { endpointHeadersPlace, endpointSecretPlace } from '../../model/event-endpoint.ts';
 import { signingSecretsPlace } from '../../model/inbound-endpoint.ts';
 import { inboundContentPlace } from '../../model/inbound-message.ts';
 import { integrationSecretPlace } from '../../model/integration-secret.ts';
@@ -43,6 +44,15 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
     ...{ table: 'inbound_endpoint', column: 'signing_secrets', id: 'id', generation: 'secret_generation' },
     place: signingSecretsPlace,
   },
+  {
+    ...{ table: 'event_endpoint', column: 'secret', id: 'id', generation: 'secret_generation' },
+    place: endpointSecretPlace,
+  },
+  {
+    ...{ table: 'event_endpoint', column: 'previous_secret', id: 'id', generation: 'secret_generation - 1' },
+    place: endpointSecretPlace,
+  },
+  { table: 'event_endpoint', column: 'headers', id: 'id', generation: '0', place: endpointHeadersPlace },
   {
     ...{ table: 'inbound_message', column: 'content', id: 'id', generation: '0', place: inboundContentPlace },
     atOnce: 10,

@@ -10,6 +10,7 @@ import { type Outcome, usageOf } from '../requests/decide-retry.ts';
 import { addCredentialQuery, requestHeaders, targetUrl } from '../requests/outgoing-request.ts';
 import { getCredentials } from '../tokens/get-credentials.ts';
 import { renewRefused } from '../tokens/renew-refused.ts';
+import { endpointTarget } from './endpoint-target.ts';
 import type { AttemptResult } from './judge-attempt.ts';
 import { webhookHeaders } from './sign.ts';
 import { signingSecrets } from './signing-secrets.ts';
@@ -77,11 +78,10 @@ async function send(
   signal: AbortSignal,
   credential: ReadyCredential | null,
 ): Promise<Response> {
-  const { tenantId, messageId, signedBy, method, request, host } = delivery;
-  const secrets = signedBy ? await signingSecrets(app, tenantId, signedBy) : [];
+  const { messageId, method, request, host } = delivery;
+  const { url, headers, secrets } = await targetOf(app, delivery, credential);
   const timestamp = Math.floor(app.clock.now() / 1_000);
   const own = webhookHeaders({ id: messageId, timestamp, body: request.body ?? '' }, secrets);
-  const { url, headers } = credential ? withCredential(request, credential) : request;
   const timeoutMs = end - app.clock.monotonic();
   if (app.clock.monotonic() >= delivery.leaseEnd) throw new EgressError('aborted', { host, sent: false });
   // It took all the time to get the credential.
@@ -91,6 +91,18 @@ async function send(
     maxBodyBytes: MOST_ANSWER_BYTES,
     mayLeave: () => app.clock.monotonic() < delivery.leaseEnd,
   });
+}
+
+/** Where it goes, with which headers, and what it is signed with. */
+async function targetOf(app: App, delivery: LeasedDelivery, credential: ReadyCredential | null) {
+  const { tenantId, signedBy, purpose, request } = delivery;
+  if (purpose !== 'webhook') {
+    const { url, headers, secrets } = await endpointTarget(app, tenantId, signedBy, purpose === 'test_event');
+    return { url, headers: [...request.headers, ...headers], secrets };
+  }
+  const secrets = signedBy ? await signingSecrets(app, tenantId, signedBy) : [];
+  const { url, headers } = credential ? withCredential(request, credential) : request;
+  return { url, headers, secrets };
 }
 
 function withCredential(request: LeasedDelivery['request'], { kind, fields, secrets, requests }: ReadyCredential) {

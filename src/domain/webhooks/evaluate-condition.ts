@@ -41,8 +41,14 @@ const env = celEnv({
  * Fails with FIELD_INVALID where it does not parse, names an unknown variable, is not boolean, fails, or could take long.
  */
 export function evaluateCondition(condition: string, variables: JsonObject): boolean {
-  const parsed = parsedCondition(condition);
-  const shape = { nodes: 0, depth: 0, sums: 0, loops: 0 };
+  const parsed = parsedCondition(condition, 'condition');
+  const shape = {
+    nodes: 0,
+    depth: 0,
+    sums: 0,
+    loops: 0,
+    unknown: (name: string) => unknownVariable(name, 'condition'),
+  };
   measure(parsed.expr, variables, new Set(), 0, shape);
   const size = sizeOf(variables);
   // Each loop may add up what the one before has made of the variables, as often as there are sums.
@@ -55,11 +61,23 @@ export function evaluateCondition(condition: string, variables: JsonObject): boo
   return result;
 }
 
-function parsedCondition(condition: string): Parsed {
+/**
+ * Checks a condition before there are values for its variables: that it parses, names no others, and has no loops, so that it never takes long.
+ * Fails with FIELD_INVALID.
+ */
+export function checkCondition(condition: string, names: readonly string[], field: string): void {
+  const unknown = (name: string) => fieldInvalid(field, `knows no ${name}`);
+  const shape = { nodes: 0, depth: 0, sums: 0, loops: 0, unknown };
+  const variables = Object.fromEntries(names.map((name) => [name, null]));
+  measure(parsedCondition(condition, field).expr, variables, new Set(), 0, shape);
+  if (shape.loops > 0) throw fieldInvalid(field, 'has a loop');
+}
+
+function parsedCondition(condition: string, field: string): Parsed {
   try {
     return parse(condition);
   } catch {
-    throw fieldInvalid('condition', 'is no expression in CEL');
+    throw fieldInvalid(field, 'is no expression in CEL');
   }
 }
 
@@ -91,7 +109,7 @@ function measure(
   variables: JsonObject,
   bound: ReadonlySet<string>,
   depth: number,
-  shape: { nodes: number; depth: number; sums: number; loops: number },
+  shape: { nodes: number; depth: number; sums: number; loops: number; unknown(name: string): Error },
 ): void {
   if (!expr) return;
   shape.nodes += 1;
@@ -101,8 +119,7 @@ function measure(
   switch (kind.case) {
     case 'identExpr': {
       const { name } = kind.value;
-      if (!bound.has(name) && !Object.hasOwn(variables, name) && !TYPE_NAMES.has(name))
-        throw unknownVariable(name, 'condition');
+      if (!bound.has(name) && !Object.hasOwn(variables, name) && !TYPE_NAMES.has(name)) throw shape.unknown(name);
       break;
     }
     case 'selectExpr':

@@ -1,5 +1,6 @@
 import { isPassing, type Reason } from '../../base/reasons.ts';
 import type { EgressFailure } from '../../egress/egress-error.ts';
+import type { DeliveryPurpose } from '../../model/delivery.ts';
 
 /** How an attempt went: it was answered, it failed on the way, or it could not be made. */
 export type AttemptResult =
@@ -16,6 +17,8 @@ export type Verdict = {
   retryAfterMs: number;
   /** Whether the destination did its part; null: it was not asked. */
   destinationWell: boolean | null;
+  /** It said that it is not there any more. */
+  gone: boolean;
 };
 
 /** 4xx that pass by themselves: timeout, conflict, too early, too many. */
@@ -23,16 +26,18 @@ const PASSING_STATUSES = [408, 409, 425, 429];
 /** The database is ours: its absence is no attempt. */
 const OURS: readonly Reason[] = ['DATABASE_UNAVAILABLE', 'AUDIT_UNAVAILABLE', 'SHUTTING_DOWN'];
 
-/** Only 2xx is success, and no redirect is followed; 410 and other 4xx end it. */
-export function judgeAttempt(result: AttemptResult): Verdict {
-  const verdict = { error: '', retryAfterMs: 0, destinationWell: null };
+/** Only 2xx is success, and no redirect is followed. 410 ends it; other 4xx and what cannot pass by itself do, unless it is an event: those are sent for as long as their endpoint is enabled. */
+export function judgeAttempt(result: AttemptResult, purpose: DeliveryPurpose): Verdict {
+  const verdict = { error: '', retryAfterMs: 0, destinationWell: null, gone: false };
+  const persistent = purpose === 'event';
   if (result.kind === 'answered') {
     const { status } = result;
     if (status >= 200 && status < 300) return { ...verdict, next: 'succeeded', destinationWell: true };
-    const passing = status >= 500 || PASSING_STATUSES.includes(status);
+    const gone = status === 410;
+    const passing = status >= 500 || PASSING_STATUSES.includes(status) || (persistent && !gone);
     return {
       ...{ next: passing ? 'retry' : 'give_up', error: 'status', destinationWell: status < 500 && status !== 429 },
-      retryAfterMs: result.retryAfterMs ?? 0,
+      ...{ retryAfterMs: result.retryAfterMs ?? 0, gone },
     };
   }
   if (result.kind === 'failed') {
@@ -40,10 +45,12 @@ export function judgeAttempt(result: AttemptResult): Verdict {
     // We broke it off ourselves: the process stops.
     if (failure === 'aborted') return { ...verdict, next: 'release', error: failure };
     // What answers too much has taken it.
-    if (failure === 'too_large') return { ...verdict, next: 'give_up', error: failure, destinationWell: true };
+    if (failure === 'too_large' && !persistent)
+      return { ...verdict, next: 'give_up', error: failure, destinationWell: true };
     return { ...verdict, next: 'retry', error: failure, destinationWell: false };
   }
   const { reason } = result;
   if (OURS.includes(reason)) return { ...verdict, next: 'release', error: reason };
-  return { ...verdict, next: isPassing(reason) ? 'retry' : 'give_up', error: reason };
+  const passing = isPassing(reason) || (persistent && reason === 'ADDRESS_FORBIDDEN');
+  return { ...verdict, next: passing ? 'retry' : 'give_up', error: reason };
 }

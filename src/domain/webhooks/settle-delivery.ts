@@ -20,10 +20,12 @@ export function settleDelivery(
   if (verdict.next === 'release') return { ...released(delivery, RELEASED_MS), error: verdict.error };
   const attempts = delivery.attemptCount + 1;
   if (verdict.next === 'retry' && attempts < delivery.maxAttempts) {
-    const waitMs = pauseAfter(attempts, delivery.backoffMs, verdict.retryAfterMs, random);
+    const waitMs = pauseAfter(attempts, delivery, verdict.retryAfterMs, random);
     return { ...made, status: 'PENDING', waitMs };
   }
-  return { ...made, status: 'FAILED', event: failedEvent(delivery, verdict, attempt, attempts) };
+  // An event that fails tells of no event, which would be sent to the same endpoint: that it fails is the endpoint's to say.
+  const event = delivery.purpose === 'webhook' ? failedEvent(delivery, verdict, attempt, attempts) : null;
+  return { ...made, status: 'FAILED', event };
 }
 
 /** Gives a delivery back as it was. */
@@ -32,11 +34,11 @@ export function released({ id, epoch }: LeasedDelivery, waitMs: number): Deliver
 }
 
 function failedEvent(
-  { connectionId, host, purpose }: LeasedDelivery,
+  { connectionId, host }: LeasedDelivery,
   { error }: Verdict,
   { time, durationMs, statusCode }: DeliveryAttempt,
   attempts: number,
 ): DeliveryOutcome['event'] {
   const payload = { connection_id: connectionId, host, error, status_code: statusCode, attempts };
-  return { id: newId('evt', time + durationMs), type: `${purpose}.failed`, payload };
+  return { id: newId('evt', time + durationMs), type: 'webhook.failed', payload };
 }
