@@ -58,6 +58,9 @@ end $$;
 create function latchkey.note_endpoints(p_tenant text, p_outcomes json) returns void language plpgsql as $$
 begin
   perform latchkey.enter(p_tenant);
+  if not exists (select from latchkey.event_endpoint e where e.tenant_id = p_tenant) then
+    return;
+  end if;
   update latchkey.event_endpoint e
      set failing_since = case when not n.well then coalesce(e.failing_since, clock_timestamp()) end, failed_time = case when not n.well then clock_timestamp() else e.failed_time end
     from (select d.signed_by, bool_or(o.status = 'SUCCEEDED') as well

@@ -21,6 +21,8 @@ export function checkedUrl({ app }: Call, text: string): string {
   if (!url) throw fieldInvalid('url', 'is no URL');
   if (url.username || url.password) throw fieldInvalid('url', 'holds user information');
   app.egress.refuseForbidden(url);
+  // What comes in would go out again, without end.
+  if (url.origin === URL.parse(app.publicUrl)?.origin) throw fieldInvalid('url', 'is this service');
   if (url.protocol !== 'https:' && (app.config.production || !app.egress.isNamed(url)))
     throw fieldInvalid('url', 'must be https');
   url.hash = '';
