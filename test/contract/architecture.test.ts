@@ -38,6 +38,7 @@ const DOMAIN: readonly (readonly string[])[] = [
   ['checks'],
   ['webhooks', 'inbound'],
   ['endpoints'],
+  ['connectors'],
   ['langflow'],
   ['keys'],
 ];
