@@ -34,7 +34,7 @@ async function main(): Promise<void> {
 
 /** Answers where the sandbox says whose account a token is for. */
 async function findSandbox(call: Call, url: string): Promise<string> {
-  const { providers } = await call<{ providers: Provider[] }>('IntegrationService/ListProviders', {});
+  const { providers } = await call<{ providers: Provider[] }>('IntegrationService/ListProviders', { pageSize: 100 });
   const oauth = providers.find(({ definition }) => definition.name === 'sandbox')?.definition.oauth;
   if (!oauth)
     throw new StartError(

@@ -36,6 +36,15 @@ export type ListQuery<Row> = {
   sortValues: (row: Row) => SortValue[];
 };
 
+/** Orders of lists by time and by name. */
+export type TimeOrder = 'CREATE_TIME_DESC' | 'CREATE_TIME_ASC';
+export type NameOrder = 'NAME_ASC' | 'NAME_DESC';
+
+/** By id, which is the order of creation. */
+export function byTime(order: TimeOrder): Pick<ListQuery<{ id: string }>, 'orderBy' | 'descending' | 'sortValues'> {
+  return { orderBy: [{ column: 'id' }], descending: order === 'CREATE_TIME_DESC', sortValues: (row) => [row.id] };
+}
+
 /** Page tokens: where a page ended, authenticated and bound to tenant, list, order and filters. */
 export class PageTokens {
   readonly #secret: Buffer;
@@ -103,17 +112,23 @@ export async function listPage<Row extends object>(
   };
 }
 
-/** One page of a list that is at hand whole, in the order of the positions. Fails with PAGE_TOKEN_INVALID. */
+/**
+ * One page of a list that is at hand whole, by name. Fails with PAGE_TOKEN_INVALID.
+ * @param position of an item: its name, and what makes it the only one of its name
+ */
 export function pageOf<T>(
   tokens: PageTokens,
-  scope: string,
+  list: string,
   entries: { item: T; position: [string, string] }[],
+  order: NameOrder,
   { pageSize, pageToken, skip, withTotalSize }: PageRequest,
 ): Page<T> {
   if (pageToken && skip > 0) throw fieldInvalid('skip', 'goes without page_token');
-  const sorted = entries.toSorted((a, b) => compare(a.position, b.position));
+  const scope = `${list} ${order}`;
+  const sign = order === 'NAME_DESC' ? -1 : 1;
+  const sorted = entries.toSorted((a, b) => sign * compare(a.position, b.position));
   const last = pageToken ? (tokens.read(scope, pageToken) as [string, string]) : null;
-  const left = last ? sorted.filter(({ position }) => compare(position, last) > 0) : sorted.slice(skip);
+  const left = last ? sorted.filter(({ position }) => sign * compare(position, last) > 0) : sorted.slice(skip);
   const page = left.slice(0, pageSizeOf(pageSize));
   return {
     items: page.map(({ item }) => item),

@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { AccessService } from '../../gen/latchkey/v1/access_service_pb.ts';
+import { AccessService, ApiKeyOrder, RoleOrder, UserOrder } from '../../gen/latchkey/v1/access_service_pb.ts';
 import type { ApiKeySchema } from '../../gen/latchkey/v1/api_key_pb.ts';
 import type { TenantSchema } from '../../gen/latchkey/v1/tenant_pb.ts';
 import type { UserSchema } from '../../gen/latchkey/v1/user_pb.ts';
@@ -7,9 +7,10 @@ import { createApiKey } from '../domain/access/create-api-key.ts';
 import { createTenant } from '../domain/access/create-tenant.ts';
 import { getMe } from '../domain/access/get-me.ts';
 import { listApiKeys } from '../domain/access/list-api-keys.ts';
+import { listRoles } from '../domain/access/list-roles.ts';
 import { listTenants, type TenantRow } from '../domain/access/list-tenants.ts';
 import { listUsers } from '../domain/access/list-users.ts';
-import { isRoleName, ROLE_NAMES, ROLES } from '../domain/access/permissions.ts';
+import { isRoleName } from '../domain/access/permissions.ts';
 import { revokeApiKey } from '../domain/access/revoke-api-key.ts';
 import { updateUserRoles } from '../domain/access/update-user-roles.ts';
 import type { ApiKey } from '../model/api-key.ts';
@@ -34,7 +35,8 @@ export const accessService = implement(AccessService, {
   },
 
   async listUsers(call, request) {
-    const page = await listUsers(call, pageRequest(request));
+    const order = request.order === UserOrder.CREATE_TIME_ASC ? 'CREATE_TIME_ASC' : 'CREATE_TIME_DESC';
+    const page = await listUsers(call, order, pageRequest(request));
     return { users: page.items.map(userToProto), ...pageResponse(page) };
   },
 
@@ -42,13 +44,13 @@ export const accessService = implement(AccessService, {
     return { user: userToProto(await updateUserRoles(call, userId, roles.filter(isRoleName))) };
   },
 
-  async listRoles() {
-    const roles = ROLE_NAMES.map((name) => ({
-      name,
-      permissions: [...ROLES[name].permissions],
-      ownPermissions: [...ROLES[name].ownPermissions],
+  async listRoles(call, request) {
+    const order = request.order === RoleOrder.NAME_DESC ? 'NAME_DESC' : 'NAME_ASC';
+    const page = listRoles(call, order, pageRequest(request));
+    const roles = page.items.map(({ name, rules }) => ({
+      ...{ name, permissions: [...rules.permissions], ownPermissions: [...rules.ownPermissions] },
     }));
-    return { roles };
+    return { roles, ...pageResponse(page) };
   },
 
   async createApiKey(call, request) {
@@ -66,7 +68,8 @@ export const accessService = implement(AccessService, {
   },
 
   async listApiKeys(call, request) {
-    const page = await listApiKeys(call, pageRequest(request));
+    const order = request.order === ApiKeyOrder.CREATE_TIME_ASC ? 'CREATE_TIME_ASC' : 'CREATE_TIME_DESC';
+    const page = await listApiKeys(call, order, pageRequest(request));
     return { apiKeys: page.items.map(apiKeyToProto), ...pageResponse(page) };
   },
 

@@ -1,6 +1,10 @@
 import type { MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import { ActorKind, type AuditEntrySchema } from '../../gen/latchkey/v1/audit_entry_pb.ts';
-import { AuditService, type ListAuditEntriesRequestSchema } from '../../gen/latchkey/v1/audit_service_pb.ts';
+import {
+  AuditEntryOrder,
+  AuditService,
+  type ListAuditEntriesRequestSchema,
+} from '../../gen/latchkey/v1/audit_service_pb.ts';
 import type { AuditFilter } from '../domain/audit/audit-filter.ts';
 import { listAuditEntries } from '../domain/audit/list-audit-entries.ts';
 import type { AuditEntry, ActorKind as StoredActor } from '../model/audit-entry.ts';
@@ -10,7 +14,8 @@ import { fromTimestamp, toTimestamp } from './time.ts';
 
 export const auditService = implement(AuditService, {
   async listAuditEntries(call, request) {
-    const page = await listAuditEntries(call, auditFilter(request), pageRequest(request));
+    const order = request.order === AuditEntryOrder.CREATE_TIME_ASC ? 'CREATE_TIME_ASC' : 'CREATE_TIME_DESC';
+    const page = await listAuditEntries(call, auditFilter(request), order, pageRequest(request));
     return { entries: page.items.map(entryToProto), ...pageResponse(page) };
   },
 });

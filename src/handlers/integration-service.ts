@@ -1,7 +1,9 @@
 import { toJsonString } from '@bufbuild/protobuf';
 import {
   CreateIntegrationRequestSchema,
+  IntegrationOrder,
   IntegrationService,
+  ProviderOrder,
   type SetIntegrationCredentialsRequest,
 } from '../../gen/latchkey/v1/integration_service_pb.ts';
 import { fieldInvalid } from '../base/error.ts';
@@ -36,8 +38,10 @@ import { pageRequest, pageResponse } from './page.ts';
 import { healthToProto } from './provider-health.ts';
 
 export const integrationService = implement(IntegrationService, {
-  async listProviders(call, { kind }) {
-    return { providers: (await listProviders(call, kind)).map(providerToProto) };
+  async listProviders(call, request) {
+    const order = request.order === ProviderOrder.NAME_DESC ? 'NAME_DESC' : 'NAME_ASC';
+    const page = await listProviders(call, request.kind, order, pageRequest(request));
+    return { providers: page.items.map(providerToProto), ...pageResponse(page) };
   },
 
   async getProvider(call, { name }) {
@@ -73,7 +77,8 @@ export const integrationService = implement(IntegrationService, {
   },
 
   async listIntegrations(call, request) {
-    const page = await listIntegrations(call, request.provider, pageRequest(request));
+    const order = request.order === IntegrationOrder.CREATE_TIME_ASC ? 'CREATE_TIME_ASC' : 'CREATE_TIME_DESC';
+    const page = await listIntegrations(call, request.provider, order, pageRequest(request));
     return { integrations: page.items.map(integrationToProto), ...pageResponse(page) };
   },
 

@@ -2,6 +2,7 @@ import type { JsonObject } from '@bufbuild/protobuf';
 import {
   FlowInput,
   type FlowInvocation,
+  FlowOrder,
   FlowOutput,
   LangflowService,
 } from '../../gen/latchkey/v1/langflow_service_pb.ts';
@@ -24,7 +25,8 @@ import { toTimestamp } from './time.ts';
 export const langflowService = implement(LangflowService, {
   async listFlows(call, request) {
     const { text, folderId, component } = request;
-    const page = await listFlows(call, { text, folderId, component }, pageRequest(request));
+    const order = request.order === FlowOrder.NAME_DESC ? 'NAME_DESC' : 'NAME_ASC';
+    const page = await listFlows(call, { text, folderId, component }, order, pageRequest(request));
     return { flows: page.items.map(flowToProto), ...pageResponse(page) };
   },
 

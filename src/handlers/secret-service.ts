@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { SecretSchema } from '../../gen/latchkey/v1/secret_pb.ts';
-import { SecretService } from '../../gen/latchkey/v1/secret_service_pb.ts';
+import { SecretOrder, SecretService } from '../../gen/latchkey/v1/secret_service_pb.ts';
 import { SecretText } from '../base/secret-text.ts';
 import { createSecret } from '../domain/secrets/create-secret.ts';
 import { deleteSecret } from '../domain/secrets/delete-secret.ts';
@@ -29,7 +29,8 @@ export const secretService = implement(SecretService, {
 
   async listSecrets(call, request) {
     const projectId = request.projectId === '' ? null : request.projectId;
-    const page = await listSecrets(call, projectId, pageRequest(request));
+    const order = request.order === SecretOrder.NAME_DESC ? 'NAME_DESC' : 'NAME_ASC';
+    const page = await listSecrets(call, projectId, order, pageRequest(request));
     return { secrets: page.items.map(secretToProto), ...pageResponse(page) };
   },
 

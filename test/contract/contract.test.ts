@@ -137,6 +137,20 @@ describe('The contract', () => {
     }
   });
 
+  it('pages every list alike', () => {
+    const lists = methods.filter(({ name }) => name.startsWith('List'));
+    expect(lists.length).toBeGreaterThan(14);
+    for (const { name, input, output } of lists) {
+      const asked = ['page_size', 'page_token', 'skip', 'order', 'with_total_size'];
+      expect(
+        input.fields.map((field) => field.name),
+        name,
+      ).toEqual(expect.arrayContaining(asked));
+      const answered = output.fields.map((field) => field.name);
+      expect(answered.slice(1, 3), name).toEqual(['next_page_token', 'total_size']);
+    }
+  });
+
   it('declares how often each read may be repeated', () => {
     for (const method of methods) {
       if (/^(Get|List)/.test(method.name) && !getOption(method, accessOption).revealsSecret)

@@ -204,7 +204,7 @@ describe('An export of the audit log', () => {
 describe('A page of the audit log', () => {
   const none = { actorKind: undefined, actorId: '', onBehalfOf: '', action: '', actionPrefix: '', resourceType: '' };
   const filter = { ...none, resourceId: '', requestId: '', startTime: null, endTime: null };
-  const window: Window = { after: null, skip: 0, limit: 21, examine: 500 };
+  const window: Window = { order: 'CREATE_TIME_DESC', after: null, skip: 0, limit: 21, examine: 500 };
 
   /** Pages of the database that a statement touches. */
   async function touched(given: Partial<typeof filter>, at: Partial<Window> = {}): Promise<number> {
@@ -236,6 +236,7 @@ describe('A page of the audit log', () => {
     for (const given of cases) {
       expect(await touched(given), JSON.stringify(given)).toBeLessThan(700);
       expect(await touched(given, { after: middle!.id }), JSON.stringify(given)).toBeLessThan(700);
+      expect(await touched(given, { order: 'CREATE_TIME_ASC' }), JSON.stringify(given)).toBeLessThan(700);
     }
   });
 

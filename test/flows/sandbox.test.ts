@@ -35,7 +35,7 @@ function apiOf(server: ServerProcess): Api {
 }
 
 const names = async ({ integrations }: Api) =>
-  (await integrations.listProviders({})).providers.map(({ definition }) => definition!.name);
+  (await integrations.listProviders({ pageSize: 100 })).providers.map(({ definition }) => definition!.name);
 
 describe('The sandbox', () => {
   let server: ServerProcess;

@@ -79,10 +79,10 @@ describeRpc('AccessService', ({ as, server, transport, tenant, operator }) => {
   it('lists the roles and what they permit', async () => {
     const { access } = await as('requestor');
     const { roles } = await access.listRoles({});
-    expect(roles.map((role) => role.name)).toEqual(['admin', 'resource_manager', 'approver', 'requestor']);
+    expect(roles.map((role) => role.name)).toEqual(['admin', 'approver', 'requestor', 'resource_manager']);
     expect(roles[0]?.permissions).toContain('audit:read');
     expect(roles[0]?.permissions).not.toContain('tenant:manage');
-    expect(roles[3]).toMatchObject({ permissions: ['integration:read'] });
+    expect(roles[2]).toMatchObject({ permissions: ['integration:read'] });
   });
 
   it('shows a key once, lets it in with its scopes, and ends it at once', async () => {

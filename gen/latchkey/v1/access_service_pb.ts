@@ -2,8 +2,8 @@
 // @generated from file latchkey/v1/access_service.proto (package latchkey.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
@@ -16,13 +16,13 @@ import type { Tenant } from "./tenant_pb.ts";
 import { file_latchkey_v1_tenant } from "./tenant_pb.ts";
 import type { User } from "./user_pb.ts";
 import { file_latchkey_v1_user } from "./user_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/access_service.proto.
  */
 export const file_latchkey_v1_access_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBsYXRjaGtleS92MS9hY2Nlc3Nfc2VydmljZS5wcm90bxILbGF0Y2hrZXkudjEiDgoMR2V0TWVSZXF1ZXN0IskBCg1HZXRNZVJlc3BvbnNlEhEKCXRlbmFudF9pZBgBIAEoCRIfCgR1c2VyGAIgASgLMhEubGF0Y2hrZXkudjEuVXNlchIkCgdhcGlfa2V5GAMgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhMKC3Blcm1pc3Npb25zGAQgAygJEhcKD293bl9wZXJtaXNzaW9ucxgFIAMoCRITCgtwcm9qZWN0X2lkcxgGIAMoCRIbChNsaW1pdGVkX3RvX3Byb2plY3RzGAcgASgIIn8KEExpc3RVc2Vyc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIInYKEUxpc3RVc2Vyc1Jlc3BvbnNlEiAKBXVzZXJzGAEgAygLMhEubGF0Y2hrZXkudjEuVXNlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIp0BChZVcGRhdGVVc2VyUm9sZXNSZXF1ZXN0EjUKB3VzZXJfaWQYASABKAlCJLpIIXIfMh1edXNlcl9bMC05YS1oamttbnAtdHYtel17MjZ9JBJMCgVyb2xlcxgCIAMoCUI9ukg6kgE3EAQYASIxci8yLV4oYWRtaW58cmVzb3VyY2VfbWFuYWdlcnxhcHByb3ZlcnxyZXF1ZXN0b3IpJCI6ChdVcGRhdGVVc2VyUm9sZXNSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciISChBMaXN0Um9sZXNSZXF1ZXN0IjUKEUxpc3RSb2xlc1Jlc3BvbnNlEiAKBXJvbGVzGAEgAygLMhEubGF0Y2hrZXkudjEuUm9sZSLUAgoTQ3JlYXRlQXBpS2V5UmVxdWVzdBI1CgxkaXNwbGF5X25hbWUYASABKAlCH7pIHHIaEAEY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKyQSPwoGc2NvcGVzGAIgAygJQi+6SCySASkIARAyGAEiIXIfGGQyG14oW2Etel9dKzooW2Etel9dK3xcKil8XCopJBInCgtwcm9qZWN0X2lkcxgDIAMoCUISukgPkgEMEGQYASIGcgQQARhkEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI+Cgl0ZW5hbnRfaWQYBSABKAlCK7pIKHImGGQyIl4oW0EtWmEtejAtOV1bQS1aYS16MC05Ll86fEAtXSopPyQSKwoKcmVxdWVzdF9pZBgGIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQiUQoUQ3JlYXRlQXBpS2V5UmVzcG9uc2USJAoHYXBpX2tleRgBIAEoCzITLmxhdGNoa2V5LnYxLkFwaUtleRITCgZzZWNyZXQYAiABKAlCA4ABASKBAQoSTGlzdEFwaUtleXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCCJ9ChNMaXN0QXBpS2V5c1Jlc3BvbnNlEiUKCGFwaV9rZXlzGAEgAygLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiTgoTUmV2b2tlQXBpS2V5UmVxdWVzdBI3CgphcGlfa2V5X2lkGAEgASgJQiO6SCByHjIcXmtleV9bMC05YS1oamttbnAtdHYtel17MjZ9JCI8ChRSZXZva2VBcGlLZXlSZXNwb25zZRIkCgdhcGlfa2V5GAEgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5IrQBChNDcmVhdGVUZW5hbnRSZXF1ZXN0EjsKCXRlbmFudF9pZBgBIAEoCUIoukglciMYZDIfXltBLVphLXowLTldW0EtWmEtejAtOS5fOnxALV0qJBIzCgxkaXNwbGF5X25hbWUYAiABKAlCHbpIGnIYGP8BMhNeW15ceDAwLVx4MWZceDdmXSokEisKCnJlcXVlc3RfaWQYAyABKAlCF7pIFHISGGQyDl5bXHgyMS1ceDdlXSokIjsKFENyZWF0ZVRlbmFudFJlc3BvbnNlEiMKBnRlbmFudBgBIAEoCzITLmxhdGNoa2V5LnYxLlRlbmFudCKBAQoSTGlzdFRlbmFudHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCCJ8ChNMaXN0VGVuYW50c1Jlc3BvbnNlEiQKB3RlbmFudHMYASADKAsyEy5sYXRjaGtleS52MS5UZW5hbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZTKdBwoNQWNjZXNzU2VydmljZRJJCgVHZXRNZRIZLmxhdGNoa2V5LnYxLkdldE1lUmVxdWVzdBoaLmxhdGNoa2V5LnYxLkdldE1lUmVzcG9uc2UiCZACAaK7GAIQARJeCglMaXN0VXNlcnMSHS5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXF1ZXN0Gh4ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVzcG9uc2UiEpACAaK7GAsKCXVzZXI6cmVhZBJyCg9VcGRhdGVVc2VyUm9sZXMSIy5sYXRjaGtleS52MS5VcGRhdGVVc2VyUm9sZXNSZXF1ZXN0GiQubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJvbGVzUmVzcG9uc2UiFJACAqK7GA0KC3JvbGU6bWFuYWdlElUKCUxpc3RSb2xlcxIdLmxhdGNoa2V5LnYxLkxpc3RSb2xlc1JlcXVlc3QaHi5sYXRjaGtleS52MS5MaXN0Um9sZXNSZXNwb25zZSIJkAIBorsYAhABEmsKDENyZWF0ZUFwaUtleRIgLmxhdGNoa2V5LnYxLkNyZWF0ZUFwaUtleVJlcXVlc3QaIS5sYXRjaGtleS52MS5DcmVhdGVBcGlLZXlSZXNwb25zZSIWorsYEgoOYXBpX2tleTptYW5hZ2UgARJnCgtMaXN0QXBpS2V5cxIfLmxhdGNoa2V5LnYxLkxpc3RBcGlLZXlzUmVxdWVzdBogLmxhdGNoa2V5LnYxLkxpc3RBcGlLZXlzUmVzcG9uc2UiFZACAaK7GA4KDGFwaV9rZXk6cmVhZBJsCgxSZXZva2VBcGlLZXkSIC5sYXRjaGtleS52MS5SZXZva2VBcGlLZXlSZXF1ZXN0GiEubGF0Y2hrZXkudjEuUmV2b2tlQXBpS2V5UmVzcG9uc2UiF5ACAqK7GBAKDmFwaV9rZXk6bWFuYWdlEmgKDENyZWF0ZVRlbmFudBIgLmxhdGNoa2V5LnYxLkNyZWF0ZVRlbmFudFJlcXVlc3QaIS5sYXRjaGtleS52MS5DcmVhdGVUZW5hbnRSZXNwb25zZSITorsYDwoNdGVuYW50Om1hbmFnZRJoCgtMaXN0VGVuYW50cxIfLmxhdGNoa2V5LnYxLkxpc3RUZW5hbnRzUmVxdWVzdBogLmxhdGNoa2V5LnYxLkxpc3RUZW5hbnRzUmVzcG9uc2UiFpACAaK7GA8KDXRlbmFudDptYW5hZ2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_api_key, file_latchkey_v1_role, file_latchkey_v1_tenant, file_latchkey_v1_user]);
+  fileDesc("CiBsYXRjaGtleS92MS9hY2Nlc3Nfc2VydmljZS5wcm90bxILbGF0Y2hrZXkudjEiDgoMR2V0TWVSZXF1ZXN0IskBCg1HZXRNZVJlc3BvbnNlEhEKCXRlbmFudF9pZBgBIAEoCRIfCgR1c2VyGAIgASgLMhEubGF0Y2hrZXkudjEuVXNlchIkCgdhcGlfa2V5GAMgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhMKC3Blcm1pc3Npb25zGAQgAygJEhcKD293bl9wZXJtaXNzaW9ucxgFIAMoCRITCgtwcm9qZWN0X2lkcxgGIAMoCRIbChNsaW1pdGVkX3RvX3Byb2plY3RzGAcgASgIIrABChBMaXN0VXNlcnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIvCgVvcmRlchgFIAEoDjIWLmxhdGNoa2V5LnYxLlVzZXJPcmRlckIIukgFggECEAEidgoRTGlzdFVzZXJzUmVzcG9uc2USIAoFdXNlcnMYASADKAsyES5sYXRjaGtleS52MS5Vc2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUinQEKFlVwZGF0ZVVzZXJSb2xlc1JlcXVlc3QSNQoHdXNlcl9pZBgBIAEoCUIkukghch8yHV51c2VyX1swLTlhLWhqa21ucC10di16XXsyNn0kEkwKBXJvbGVzGAIgAygJQj26SDqSATcQBBgBIjFyLzItXihhZG1pbnxyZXNvdXJjZV9tYW5hZ2VyfGFwcHJvdmVyfHJlcXVlc3RvcikkIjoKF1VwZGF0ZVVzZXJSb2xlc1Jlc3BvbnNlEh8KBHVzZXIYASABKAsyES5sYXRjaGtleS52MS5Vc2VyIrABChBMaXN0Um9sZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIvCgVvcmRlchgFIAEoDjIWLmxhdGNoa2V5LnYxLlJvbGVPcmRlckIIukgFggECEAEidgoRTGlzdFJvbGVzUmVzcG9uc2USIAoFcm9sZXMYASADKAsyES5sYXRjaGtleS52MS5Sb2xlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUi1AIKE0NyZWF0ZUFwaUtleVJlcXVlc3QSNQoMZGlzcGxheV9uYW1lGAEgASgJQh+6SBxyGhABGP8BMhNeW15ceDAwLVx4MWZceDdmXSskEj8KBnNjb3BlcxgCIAMoCUIvukgskgEpCAEQMhgBIiFyHxhkMhteKFthLXpfXSs6KFthLXpfXSt8XCopfFwqKSQSJwoLcHJvamVjdF9pZHMYAyADKAlCErpID5IBDBBkGAEiBnIEEAEYZBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASPgoJdGVuYW50X2lkGAUgASgJQiu6SChyJhhkMiJeKFtBLVphLXowLTldW0EtWmEtejAtOS5fOnxALV0qKT8kEisKCnJlcXVlc3RfaWQYBiABKAlCF7pIFHISGGQyDl5bXHgyMS1ceDdlXSokIlEKFENyZWF0ZUFwaUtleVJlc3BvbnNlEiQKB2FwaV9rZXkYASABKAsyEy5sYXRjaGtleS52MS5BcGlLZXkSEwoGc2VjcmV0GAIgASgJQgOAAQEitAEKEkxpc3RBcGlLZXlzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgCASGAoEc2tpcBgDIAEoBUIKukgHGgUYkE4oABIXCg93aXRoX3RvdGFsX3NpemUYBCABKAgSMQoFb3JkZXIYBSABKA4yGC5sYXRjaGtleS52MS5BcGlLZXlPcmRlckIIukgFggECEAEifQoTTGlzdEFwaUtleXNSZXNwb25zZRIlCghhcGlfa2V5cxgBIAMoCzITLmxhdGNoa2V5LnYxLkFwaUtleRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIk4KE1Jldm9rZUFwaUtleVJlcXVlc3QSNwoKYXBpX2tleV9pZBgBIAEoCUIjukggch4yHF5rZXlfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiPAoUUmV2b2tlQXBpS2V5UmVzcG9uc2USJAoHYXBpX2tleRgBIAEoCzITLmxhdGNoa2V5LnYxLkFwaUtleSK0AQoTQ3JlYXRlVGVuYW50UmVxdWVzdBI7Cgl0ZW5hbnRfaWQYASABKAlCKLpIJXIjGGQyH15bQS1aYS16MC05XVtBLVphLXowLTkuXzp8QC1dKiQSMwoMZGlzcGxheV9uYW1lGAIgASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJBIrCgpyZXF1ZXN0X2lkGAMgASgJQhe6SBRyEhhkMg5eW1x4MjEtXHg3ZV0qJCI7ChRDcmVhdGVUZW5hbnRSZXNwb25zZRIjCgZ0ZW5hbnQYASABKAsyEy5sYXRjaGtleS52MS5UZW5hbnQigQEKEkxpc3RUZW5hbnRzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgCASGAoEc2tpcBgDIAEoBUIKukgHGgUYkE4oABIXCg93aXRoX3RvdGFsX3NpemUYBCABKAgifAoTTGlzdFRlbmFudHNSZXNwb25zZRIkCgd0ZW5hbnRzGAEgAygLMhMubGF0Y2hrZXkudjEuVGVuYW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUqaAoJVXNlck9yZGVyEhoKFlVTRVJfT1JERVJfVU5TUEVDSUZJRUQQABIfChtVU0VSX09SREVSX0NSRUFURV9USU1FX0RFU0MQARIeChpVU0VSX09SREVSX0NSRUFURV9USU1FX0FTQxACKloKCVJvbGVPcmRlchIaChZST0xFX09SREVSX1VOU1BFQ0lGSUVEEAASFwoTUk9MRV9PUkRFUl9OQU1FX0FTQxABEhgKFFJPTEVfT1JERVJfTkFNRV9ERVNDEAIqcwoLQXBpS2V5T3JkZXISHQoZQVBJX0tFWV9PUkRFUl9VTlNQRUNJRklFRBAAEiIKHkFQSV9LRVlfT1JERVJfQ1JFQVRFX1RJTUVfREVTQxABEiEKHUFQSV9LRVlfT1JERVJfQ1JFQVRFX1RJTUVfQVNDEAIynQcKDUFjY2Vzc1NlcnZpY2USSQoFR2V0TWUSGS5sYXRjaGtleS52MS5HZXRNZVJlcXVlc3QaGi5sYXRjaGtleS52MS5HZXRNZVJlc3BvbnNlIgmQAgGiuxgCEAESXgoJTGlzdFVzZXJzEh0ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVxdWVzdBoeLmxhdGNoa2V5LnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIhKQAgGiuxgLCgl1c2VyOnJlYWQScgoPVXBkYXRlVXNlclJvbGVzEiMubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJvbGVzUmVxdWVzdBokLmxhdGNoa2V5LnYxLlVwZGF0ZVVzZXJSb2xlc1Jlc3BvbnNlIhSQAgKiuxgNCgtyb2xlOm1hbmFnZRJVCglMaXN0Um9sZXMSHS5sYXRjaGtleS52MS5MaXN0Um9sZXNSZXF1ZXN0Gh4ubGF0Y2hrZXkudjEuTGlzdFJvbGVzUmVzcG9uc2UiCZACAaK7GAIQARJrCgxDcmVhdGVBcGlLZXkSIC5sYXRjaGtleS52MS5DcmVhdGVBcGlLZXlSZXF1ZXN0GiEubGF0Y2hrZXkudjEuQ3JlYXRlQXBpS2V5UmVzcG9uc2UiFqK7GBIKDmFwaV9rZXk6bWFuYWdlIAESZwoLTGlzdEFwaUtleXMSHy5sYXRjaGtleS52MS5MaXN0QXBpS2V5c1JlcXVlc3QaIC5sYXRjaGtleS52MS5MaXN0QXBpS2V5c1Jlc3BvbnNlIhWQAgGiuxgOCgxhcGlfa2V5OnJlYWQSbAoMUmV2b2tlQXBpS2V5EiAubGF0Y2hrZXkudjEuUmV2b2tlQXBpS2V5UmVxdWVzdBohLmxhdGNoa2V5LnYxLlJldm9rZUFwaUtleVJlc3BvbnNlIheQAgKiuxgQCg5hcGlfa2V5Om1hbmFnZRJoCgxDcmVhdGVUZW5hbnQSIC5sYXRjaGtleS52MS5DcmVhdGVUZW5hbnRSZXF1ZXN0GiEubGF0Y2hrZXkudjEuQ3JlYXRlVGVuYW50UmVzcG9uc2UiE6K7GA8KDXRlbmFudDptYW5hZ2USaAoLTGlzdFRlbmFudHMSHy5sYXRjaGtleS52MS5MaXN0VGVuYW50c1JlcXVlc3QaIC5sYXRjaGtleS52MS5MaXN0VGVuYW50c1Jlc3BvbnNlIhaQAgGiuxgPCg10ZW5hbnQ6bWFuYWdlYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_api_key, file_latchkey_v1_role, file_latchkey_v1_tenant, file_latchkey_v1_user]);
 
 /**
  * Request of GetMe.
@@ -135,6 +135,13 @@ export type ListUsersRequest = Message<"latchkey.v1.ListUsersRequest"> & {
    * @generated from field: bool with_total_size = 4;
    */
   withTotalSize: boolean;
+
+  /**
+   * In which order.
+   *
+   * @generated from field: latchkey.v1.UserOrder order = 5;
+   */
+  order: UserOrder;
 };
 
 /**
@@ -234,6 +241,40 @@ export const UpdateUserRolesResponseSchema: GenMessage<UpdateUserRolesResponse> 
  * @generated from message latchkey.v1.ListRolesRequest
  */
 export type ListRolesRequest = Message<"latchkey.v1.ListRolesRequest"> & {
+  /**
+   * How many at most; 0: 20, above 100: 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before; the other fields must be as they were.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * How many to pass over from the start, for clients that count pages; at most 10000. Not with page_token.
+   *
+   * @generated from field: int32 skip = 3;
+   */
+  skip: number;
+
+  /**
+   * Count all, too.
+   *
+   * @generated from field: bool with_total_size = 4;
+   */
+  withTotalSize: boolean;
+
+  /**
+   * In which order.
+   *
+   * @generated from field: latchkey.v1.RoleOrder order = 5;
+   */
+  order: RoleOrder;
 };
 
 /**
@@ -255,6 +296,20 @@ export type ListRolesResponse = Message<"latchkey.v1.ListRolesResponse"> & {
    * @generated from field: repeated latchkey.v1.Role roles = 1;
    */
   roles: Role[];
+
+  /**
+   * For the next page; empty: this was the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * How many there are in all, where with_total_size asked for it.
+   *
+   * @generated from field: optional int32 total_size = 3;
+   */
+  totalSize?: number | undefined;
 };
 
 /**
@@ -381,6 +436,13 @@ export type ListApiKeysRequest = Message<"latchkey.v1.ListApiKeysRequest"> & {
    * @generated from field: bool with_total_size = 4;
    */
   withTotalSize: boolean;
+
+  /**
+   * In which order.
+   *
+   * @generated from field: latchkey.v1.ApiKeyOrder order = 5;
+   */
+  order: ApiKeyOrder;
 };
 
 /**
@@ -601,6 +663,129 @@ export const ListTenantsResponseSchema: GenMessage<ListTenantsResponse> = /*@__P
   messageDesc(file_latchkey_v1_access_service, 17);
 
 /**
+ * Order of ListUsers.
+ *
+ * @generated from enum latchkey.v1.UserOrder
+ */
+export const UserOrder = {
+  /**
+   * As USER_ORDER_CREATE_TIME_DESC.
+   *
+   * @generated from enum value: USER_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Newest first.
+   *
+   * @generated from enum value: USER_ORDER_CREATE_TIME_DESC = 1;
+   */
+  CREATE_TIME_DESC: 1,
+
+  /**
+   * Oldest first.
+   *
+   * @generated from enum value: USER_ORDER_CREATE_TIME_ASC = 2;
+   */
+  CREATE_TIME_ASC: 2,
+} as const;
+
+/**
+ * Order of ListUsers.
+ *
+ * @generated from enum latchkey.v1.UserOrder
+ */
+export type UserOrder = (typeof UserOrder)[keyof typeof UserOrder] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.UserOrder.
+ */
+export const UserOrderSchema: GenEnum<UserOrder> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_access_service, 0);
+
+/**
+ * Order of ListRoles.
+ *
+ * @generated from enum latchkey.v1.RoleOrder
+ */
+export const RoleOrder = {
+  /**
+   * As ROLE_ORDER_NAME_ASC.
+   *
+   * @generated from enum value: ROLE_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * By name, in byte order.
+   *
+   * @generated from enum value: ROLE_ORDER_NAME_ASC = 1;
+   */
+  NAME_ASC: 1,
+
+  /**
+   * By name, backwards.
+   *
+   * @generated from enum value: ROLE_ORDER_NAME_DESC = 2;
+   */
+  NAME_DESC: 2,
+} as const;
+
+/**
+ * Order of ListRoles.
+ *
+ * @generated from enum latchkey.v1.RoleOrder
+ */
+export type RoleOrder = (typeof RoleOrder)[keyof typeof RoleOrder] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.RoleOrder.
+ */
+export const RoleOrderSchema: GenEnum<RoleOrder> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_access_service, 1);
+
+/**
+ * Order of ListApiKeys.
+ *
+ * @generated from enum latchkey.v1.ApiKeyOrder
+ */
+export const ApiKeyOrder = {
+  /**
+   * As API_KEY_ORDER_CREATE_TIME_DESC.
+   *
+   * @generated from enum value: API_KEY_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Newest first.
+   *
+   * @generated from enum value: API_KEY_ORDER_CREATE_TIME_DESC = 1;
+   */
+  CREATE_TIME_DESC: 1,
+
+  /**
+   * Oldest first.
+   *
+   * @generated from enum value: API_KEY_ORDER_CREATE_TIME_ASC = 2;
+   */
+  CREATE_TIME_ASC: 2,
+} as const;
+
+/**
+ * Order of ListApiKeys.
+ *
+ * @generated from enum latchkey.v1.ApiKeyOrder
+ */
+export type ApiKeyOrder = (typeof ApiKeyOrder)[keyof typeof ApiKeyOrder] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.ApiKeyOrder.
+ */
+export const ApiKeyOrderSchema: GenEnum<ApiKeyOrder> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_access_service, 2);
+
+/**
  * Who may do what: users, roles, API keys and tenants.
  *
  * @generated from service latchkey.v1.AccessService
@@ -617,7 +802,7 @@ export const AccessService: GenService<{
     output: typeof GetMeResponseSchema;
   },
   /**
-   * Lists the tenant's users, newest first.
+   * Lists the tenant's users.
    * Fails with PAGE_TOKEN_INVALID.
    *
    * @generated from rpc latchkey.v1.AccessService.ListUsers
@@ -640,6 +825,7 @@ export const AccessService: GenService<{
   },
   /**
    * Lists the roles and what each permits.
+   * Fails with PAGE_TOKEN_INVALID.
    *
    * @generated from rpc latchkey.v1.AccessService.ListRoles
    */
@@ -660,7 +846,7 @@ export const AccessService: GenService<{
     output: typeof CreateApiKeyResponseSchema;
   },
   /**
-   * Lists the tenant's API keys, newest first, revoked ones too.
+   * Lists the tenant's API keys, revoked ones too.
    * Fails with PAGE_TOKEN_INVALID.
    *
    * @generated from rpc latchkey.v1.AccessService.ListApiKeys

@@ -2,21 +2,21 @@
 // @generated from file latchkey/v1/audit_service.proto (package latchkey.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
 import type { ActorKind, AuditEntry } from "./audit_entry_pb.ts";
 import { file_latchkey_v1_audit_entry } from "./audit_entry_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/audit_service.proto.
  */
 export const file_latchkey_v1_audit_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9sYXRjaGtleS92MS9hdWRpdF9zZXJ2aWNlLnByb3RvEgtsYXRjaGtleS52MSKKBAoXTGlzdEF1ZGl0RW50cmllc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIEjQKCmFjdG9yX2tpbmQYBSABKA4yFi5sYXRjaGtleS52MS5BY3RvcktpbmRCCLpIBYIBAhABEhkKCGFjdG9yX2lkGAYgASgJQge6SARyAhhkEh0KDG9uX2JlaGFsZl9vZhgHIAEoCUIHukgEcgIYZBIiCgZhY3Rpb24YCCABKAlCErpID3INGGQyCV5bYS16X10qJBIpCg1hY3Rpb25fcHJlZml4GAkgASgJQhK6SA9yDRhkMgleW2Etel9dKiQSKQoNcmVzb3VyY2VfdHlwZRgKIAEoCUISukgPcg0YZDIJXlthLXpfXSokEh0KC3Jlc291cmNlX2lkGAsgASgJQgi6SAVyAxjIARIuCgpzdGFydF90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGwoKcmVxdWVzdF9pZBgOIAEoCUIHukgEcgIYZCKFAQoYTGlzdEF1ZGl0RW50cmllc1Jlc3BvbnNlEigKB2VudHJpZXMYASADKAsyFy5sYXRjaGtleS52MS5BdWRpdEVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUyhAEKDEF1ZGl0U2VydmljZRJ0ChBMaXN0QXVkaXRFbnRyaWVzEiQubGF0Y2hrZXkudjEuTGlzdEF1ZGl0RW50cmllc1JlcXVlc3QaJS5sYXRjaGtleS52MS5MaXN0QXVkaXRFbnRyaWVzUmVzcG9uc2UiE5ACAaK7GAwKCmF1ZGl0OnJlYWRiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_audit_entry]);
+  fileDesc("Ch9sYXRjaGtleS92MS9hdWRpdF9zZXJ2aWNlLnByb3RvEgtsYXRjaGtleS52MSLBBAoXTGlzdEF1ZGl0RW50cmllc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIEjQKCmFjdG9yX2tpbmQYBSABKA4yFi5sYXRjaGtleS52MS5BY3RvcktpbmRCCLpIBYIBAhABEhkKCGFjdG9yX2lkGAYgASgJQge6SARyAhhkEh0KDG9uX2JlaGFsZl9vZhgHIAEoCUIHukgEcgIYZBIiCgZhY3Rpb24YCCABKAlCErpID3INGGQyCV5bYS16X10qJBIpCg1hY3Rpb25fcHJlZml4GAkgASgJQhK6SA9yDRhkMgleW2Etel9dKiQSKQoNcmVzb3VyY2VfdHlwZRgKIAEoCUISukgPcg0YZDIJXlthLXpfXSokEh0KC3Jlc291cmNlX2lkGAsgASgJQgi6SAVyAxjIARIuCgpzdGFydF90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGwoKcmVxdWVzdF9pZBgOIAEoCUIHukgEcgIYZBI1CgVvcmRlchgPIAEoDjIcLmxhdGNoa2V5LnYxLkF1ZGl0RW50cnlPcmRlckIIukgFggECEAEihQEKGExpc3RBdWRpdEVudHJpZXNSZXNwb25zZRIoCgdlbnRyaWVzGAEgAygLMhcubGF0Y2hrZXkudjEuQXVkaXRFbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplKoMBCg9BdWRpdEVudHJ5T3JkZXISIQodQVVESVRfRU5UUllfT1JERVJfVU5TUEVDSUZJRUQQABImCiJBVURJVF9FTlRSWV9PUkRFUl9DUkVBVEVfVElNRV9ERVNDEAESJQohQVVESVRfRU5UUllfT1JERVJfQ1JFQVRFX1RJTUVfQVNDEAIyhAEKDEF1ZGl0U2VydmljZRJ0ChBMaXN0QXVkaXRFbnRyaWVzEiQubGF0Y2hrZXkudjEuTGlzdEF1ZGl0RW50cmllc1JlcXVlc3QaJS5sYXRjaGtleS52MS5MaXN0QXVkaXRFbnRyaWVzUmVzcG9uc2UiE5ACAaK7GAwKCmF1ZGl0OnJlYWRiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_audit_entry]);
 
 /**
  * Request of ListAuditEntries.
@@ -121,6 +121,13 @@ export type ListAuditEntriesRequest = Message<"latchkey.v1.ListAuditEntriesReque
    * @generated from field: string request_id = 14;
    */
   requestId: string;
+
+  /**
+   * In which order.
+   *
+   * @generated from field: latchkey.v1.AuditEntryOrder order = 15;
+   */
+  order: AuditEntryOrder;
 };
 
 /**
@@ -166,6 +173,47 @@ export const ListAuditEntriesResponseSchema: GenMessage<ListAuditEntriesResponse
   messageDesc(file_latchkey_v1_audit_service, 1);
 
 /**
+ * Order of ListAuditEntries.
+ *
+ * @generated from enum latchkey.v1.AuditEntryOrder
+ */
+export const AuditEntryOrder = {
+  /**
+   * As AUDIT_ENTRY_ORDER_CREATE_TIME_DESC.
+   *
+   * @generated from enum value: AUDIT_ENTRY_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Newest first.
+   *
+   * @generated from enum value: AUDIT_ENTRY_ORDER_CREATE_TIME_DESC = 1;
+   */
+  CREATE_TIME_DESC: 1,
+
+  /**
+   * Oldest first.
+   *
+   * @generated from enum value: AUDIT_ENTRY_ORDER_CREATE_TIME_ASC = 2;
+   */
+  CREATE_TIME_ASC: 2,
+} as const;
+
+/**
+ * Order of ListAuditEntries.
+ *
+ * @generated from enum latchkey.v1.AuditEntryOrder
+ */
+export type AuditEntryOrder = (typeof AuditEntryOrder)[keyof typeof AuditEntryOrder] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.AuditEntryOrder.
+ */
+export const AuditEntryOrderSchema: GenEnum<AuditEntryOrder> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_audit_service, 0);
+
+/**
  * The audit log of the caller's tenant.
  *
  * `GET /audit/export` on the HTTP port answers it as NDJSON, to whoever may list it: a line for each AuditEntry in the JSON of this contract, in the order of
@@ -177,7 +225,7 @@ export const ListAuditEntriesResponseSchema: GenMessage<ListAuditEntriesResponse
  */
 export const AuditService: GenService<{
   /**
-   * Lists entries, newest first. Filters are joined by AND. A page may hold fewer entries than asked for, even none, while there are more: where filters
+   * Lists entries. Filters are joined by AND. A page may hold fewer entries than asked for, even none, while there are more: where filters
    * are joined of which each alone matches many entries. It is the last only where next_page_token is empty.
    * Fails with PAGE_TOKEN_INVALID.
    *

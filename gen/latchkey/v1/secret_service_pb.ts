@@ -2,19 +2,19 @@
 // @generated from file latchkey/v1/secret_service.proto (package latchkey.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.ts";
 import { file_latchkey_v1_access } from "./access_pb.ts";
 import type { Secret } from "./secret_pb.ts";
 import { file_latchkey_v1_secret } from "./secret_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/secret_service.proto.
  */
 export const file_latchkey_v1_secret_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBsYXRjaGtleS92MS9zZWNyZXRfc2VydmljZS5wcm90bxILbGF0Y2hrZXkudjEivAEKE0NyZWF0ZVNlY3JldFJlcXVlc3QSJwoEbmFtZRgBIAEoCUIZukgWchQYZDIQXlthLXpBLVowLTlfLV0rJBIdCgV2YWx1ZRgCIAEoCUIOgAEBukgIcgYQARiAgAQSMAoKcHJvamVjdF9pZBgDIAEoCUIcukgZchcYZDITXlteXHgwMC1ceDFmXHg3Zl0qJBIrCgpyZXF1ZXN0X2lkGAQgASgJQhe6SBRyEhhkMg5eW1x4MjEtXHg3ZV0qJCI7ChRDcmVhdGVTZWNyZXRSZXNwb25zZRIjCgZzZWNyZXQYASABKAsyEy5sYXRjaGtleS52MS5TZWNyZXQiegoTVXBkYXRlU2VjcmV0UmVxdWVzdBInCgRuYW1lGAEgASgJQhm6SBZyFBhkMhBeW2EtekEtWjAtOV8tXSskEhsKCnByb2plY3RfaWQYAiABKAlCB7pIBHICGGQSHQoFdmFsdWUYAyABKAlCDoABAbpICHIGEAEYgIAEIjsKFFVwZGF0ZVNlY3JldFJlc3BvbnNlEiMKBnNlY3JldBgBIAEoCzITLmxhdGNoa2V5LnYxLlNlY3JldCKyAQoSTGlzdFNlY3JldHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIgCgpwcm9qZWN0X2lkGAUgASgJQge6SARyAhhkSACIAQFCDQoLX3Byb2plY3RfaWQifAoTTGlzdFNlY3JldHNSZXNwb25zZRIkCgdzZWNyZXRzGAEgAygLMhMubGF0Y2hrZXkudjEuU2VjcmV0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiagoTRGVsZXRlU2VjcmV0UmVxdWVzdBInCgRuYW1lGAEgASgJQhm6SBZyFBhkMhBeW2EtekEtWjAtOV8tXSskEhsKCnByb2plY3RfaWQYAiABKAlCB7pIBHICGGQSDQoFZm9yY2UYAyABKAgiFgoURGVsZXRlU2VjcmV0UmVzcG9uc2UyuwMKDVNlY3JldFNlcnZpY2USaAoMQ3JlYXRlU2VjcmV0EiAubGF0Y2hrZXkudjEuQ3JlYXRlU2VjcmV0UmVxdWVzdBohLmxhdGNoa2V5LnYxLkNyZWF0ZVNlY3JldFJlc3BvbnNlIhOiuxgPCg1zZWNyZXQ6bWFuYWdlEmsKDFVwZGF0ZVNlY3JldBIgLmxhdGNoa2V5LnYxLlVwZGF0ZVNlY3JldFJlcXVlc3QaIS5sYXRjaGtleS52MS5VcGRhdGVTZWNyZXRSZXNwb25zZSIWkAICorsYDwoNc2VjcmV0Om1hbmFnZRJmCgtMaXN0U2VjcmV0cxIfLmxhdGNoa2V5LnYxLkxpc3RTZWNyZXRzUmVxdWVzdBogLmxhdGNoa2V5LnYxLkxpc3RTZWNyZXRzUmVzcG9uc2UiFJACAaK7GA0KC3NlY3JldDpyZWFkEmsKDERlbGV0ZVNlY3JldBIgLmxhdGNoa2V5LnYxLkRlbGV0ZVNlY3JldFJlcXVlc3QaIS5sYXRjaGtleS52MS5EZWxldGVTZWNyZXRSZXNwb25zZSIWkAICorsYDwoNc2VjcmV0Om1hbmFnZWIGcHJvdG8z", [file_buf_validate_validate, file_latchkey_v1_access, file_latchkey_v1_secret]);
+  fileDesc("CiBsYXRjaGtleS92MS9zZWNyZXRfc2VydmljZS5wcm90bxILbGF0Y2hrZXkudjEivAEKE0NyZWF0ZVNlY3JldFJlcXVlc3QSJwoEbmFtZRgBIAEoCUIZukgWchQYZDIQXlthLXpBLVowLTlfLV0rJBIdCgV2YWx1ZRgCIAEoCUIOgAEBukgIcgYQARiAgAQSMAoKcHJvamVjdF9pZBgDIAEoCUIcukgZchcYZDITXlteXHgwMC1ceDFmXHg3Zl0qJBIrCgpyZXF1ZXN0X2lkGAQgASgJQhe6SBRyEhhkMg5eW1x4MjEtXHg3ZV0qJCI7ChRDcmVhdGVTZWNyZXRSZXNwb25zZRIjCgZzZWNyZXQYASABKAsyEy5sYXRjaGtleS52MS5TZWNyZXQiegoTVXBkYXRlU2VjcmV0UmVxdWVzdBInCgRuYW1lGAEgASgJQhm6SBZyFBhkMhBeW2EtekEtWjAtOV8tXSskEhsKCnByb2plY3RfaWQYAiABKAlCB7pIBHICGGQSHQoFdmFsdWUYAyABKAlCDoABAbpICHIGEAEYgIAEIjsKFFVwZGF0ZVNlY3JldFJlc3BvbnNlEiMKBnNlY3JldBgBIAEoCzITLmxhdGNoa2V5LnYxLlNlY3JldCLlAQoSTGlzdFNlY3JldHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIgCgpwcm9qZWN0X2lkGAUgASgJQge6SARyAhhkSACIAQESMQoFb3JkZXIYBiABKA4yGC5sYXRjaGtleS52MS5TZWNyZXRPcmRlckIIukgFggECEAFCDQoLX3Byb2plY3RfaWQifAoTTGlzdFNlY3JldHNSZXNwb25zZRIkCgdzZWNyZXRzGAEgAygLMhMubGF0Y2hrZXkudjEuU2VjcmV0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiagoTRGVsZXRlU2VjcmV0UmVxdWVzdBInCgRuYW1lGAEgASgJQhm6SBZyFBhkMhBeW2EtekEtWjAtOV8tXSskEhsKCnByb2plY3RfaWQYAiABKAlCB7pIBHICGGQSDQoFZm9yY2UYAyABKAgiFgoURGVsZXRlU2VjcmV0UmVzcG9uc2UqYgoLU2VjcmV0T3JkZXISHAoYU0VDUkVUX09SREVSX1VOU1BFQ0lGSUVEEAASGQoVU0VDUkVUX09SREVSX05BTUVfQVNDEAESGgoWU0VDUkVUX09SREVSX05BTUVfREVTQxACMrsDCg1TZWNyZXRTZXJ2aWNlEmgKDENyZWF0ZVNlY3JldBIgLmxhdGNoa2V5LnYxLkNyZWF0ZVNlY3JldFJlcXVlc3QaIS5sYXRjaGtleS52MS5DcmVhdGVTZWNyZXRSZXNwb25zZSITorsYDwoNc2VjcmV0Om1hbmFnZRJrCgxVcGRhdGVTZWNyZXQSIC5sYXRjaGtleS52MS5VcGRhdGVTZWNyZXRSZXF1ZXN0GiEubGF0Y2hrZXkudjEuVXBkYXRlU2VjcmV0UmVzcG9uc2UiFpACAqK7GA8KDXNlY3JldDptYW5hZ2USZgoLTGlzdFNlY3JldHMSHy5sYXRjaGtleS52MS5MaXN0U2VjcmV0c1JlcXVlc3QaIC5sYXRjaGtleS52MS5MaXN0U2VjcmV0c1Jlc3BvbnNlIhSQAgGiuxgNCgtzZWNyZXQ6cmVhZBJrCgxEZWxldGVTZWNyZXQSIC5sYXRjaGtleS52MS5EZWxldGVTZWNyZXRSZXF1ZXN0GiEubGF0Y2hrZXkudjEuRGVsZXRlU2VjcmV0UmVzcG9uc2UiFpACAqK7GA8KDXNlY3JldDptYW5hZ2ViBnByb3RvMw", [file_buf_validate_validate, file_latchkey_v1_access, file_latchkey_v1_secret]);
 
 /**
  * Request of CreateSecret.
@@ -175,6 +175,13 @@ export type ListSecretsRequest = Message<"latchkey.v1.ListSecretsRequest"> & {
    * @generated from field: optional string project_id = 5;
    */
   projectId?: string | undefined;
+
+  /**
+   * In which order.
+   *
+   * @generated from field: latchkey.v1.SecretOrder order = 6;
+   */
+  order: SecretOrder;
 };
 
 /**
@@ -270,6 +277,47 @@ export const DeleteSecretResponseSchema: GenMessage<DeleteSecretResponse> = /*@_
   messageDesc(file_latchkey_v1_secret_service, 7);
 
 /**
+ * Order of ListSecrets.
+ *
+ * @generated from enum latchkey.v1.SecretOrder
+ */
+export const SecretOrder = {
+  /**
+   * As SECRET_ORDER_NAME_ASC.
+   *
+   * @generated from enum value: SECRET_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * By name, in byte order.
+   *
+   * @generated from enum value: SECRET_ORDER_NAME_ASC = 1;
+   */
+  NAME_ASC: 1,
+
+  /**
+   * By name, backwards.
+   *
+   * @generated from enum value: SECRET_ORDER_NAME_DESC = 2;
+   */
+  NAME_DESC: 2,
+} as const;
+
+/**
+ * Order of ListSecrets.
+ *
+ * @generated from enum latchkey.v1.SecretOrder
+ */
+export type SecretOrder = (typeof SecretOrder)[keyof typeof SecretOrder] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.SecretOrder.
+ */
+export const SecretOrderSchema: GenEnum<SecretOrder> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_secret_service, 0);
+
+/**
  * Named secrets of a tenant, which connections refer to. Values go in and never come out.
  *
  * @generated from service latchkey.v1.SecretService
@@ -298,7 +346,7 @@ export const SecretService: GenService<{
     output: typeof UpdateSecretResponseSchema;
   },
   /**
-   * Lists names and times, by name.
+   * Lists names and times.
    * Fails with PAGE_TOKEN_INVALID.
    *
    * @generated from rpc latchkey.v1.SecretService.ListSecrets

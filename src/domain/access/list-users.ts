@@ -1,24 +1,13 @@
-import { listPage, type Page, type PageRequest } from '../../db/paging.ts';
+import { byTime, listPage, type Page, type PageRequest, type TimeOrder } from '../../db/paging.ts';
 import { User } from '../../model/user.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
 
-/** Lists the tenant's users, newest first. Fails with PAGE_TOKEN_INVALID. */
-export function listUsers(call: Call, request: PageRequest): Promise<Page<User>> {
+/** Lists the tenant's users. Fails with PAGE_TOKEN_INVALID. */
+export function listUsers(call: Call, order: TimeOrder, request: PageRequest): Promise<Page<User>> {
   return read(call, async (em) => {
-    const page = await listPage<{ id: string }>(
-      em,
-      call.app.pageTokens,
-      call.principal.tenantId,
-      {
-        table: 'app_user',
-        conditions: [],
-        orderBy: [{ column: 'id' }],
-        descending: true,
-        sortValues: (row) => [row.id],
-      },
-      request,
-    );
+    const query = { table: 'app_user', conditions: [], ...byTime(order) };
+    const page = await listPage(em, call.app.pageTokens, call.principal.tenantId, query, request);
     return { ...page, items: page.items.map((row) => em.map(User, row)) };
   });
 }

@@ -1,5 +1,5 @@
 import { fieldInvalid } from '../../base/error.ts';
-import { type Page, type PageRequest, pageSizeOf } from '../../db/paging.ts';
+import { type Page, type PageRequest, pageSizeOf, type TimeOrder } from '../../db/paging.ts';
 import type { Em } from '../../db/transaction.ts';
 import { AuditEntry } from '../../model/audit-entry.ts';
 import type { Call } from '../call.ts';
@@ -13,23 +13,24 @@ type Row = { id: string | null; examined: string; reached: string | null };
 const EXAMINED = [500, 9_500];
 
 /**
- * Lists the tenant's audit entries that match, newest first; pages may be short where there are more.
+ * Lists the tenant's audit entries that match; pages may be short where there are more.
  * Fails with PAGE_TOKEN_INVALID, FIELD_INVALID.
  */
 export async function listAuditEntries(
   call: Call,
   filter: AuditFilter,
+  order: TimeOrder,
   request: PageRequest,
 ): Promise<Page<AuditEntry>> {
   const { pageToken, skip, withTotalSize } = request;
   if (pageToken && skip > 0) throw fieldInvalid('skip', 'goes without page_token');
   const { tenantId } = call.principal;
   const tokens = call.app.pageTokens;
-  const scope = JSON.stringify([tenantId, 'audit_entry', filter]);
+  const scope = JSON.stringify([tenantId, 'audit_entry', filter, order]);
   const [after = null] = pageToken ? (tokens.read(scope, pageToken) as string[]) : [];
   return read(call, async (em) => {
     const size = pageSizeOf(request.pageSize);
-    const { items, next } = await findEntries(em, tenantId, filter, { after, skip, limit: size });
+    const { items, next } = await findEntries(em, tenantId, filter, { order, after, skip, limit: size });
     const [counted] = withTotalSize ? await execute<{ total: string }>(em, countQuery(tenantId, filter)) : [];
     return {
       items: items.map((row) => em.map(AuditEntry, row)),
@@ -43,13 +44,13 @@ async function findEntries(
   em: Em,
   tenantId: string,
   filter: AuditFilter,
-  { after, skip, limit }: Pick<Window, 'after' | 'skip' | 'limit'>,
+  { order, after, skip, limit }: Omit<Window, 'examine'>,
 ): Promise<{ items: { id: string }[]; next: string | null }> {
   const items: { id: string }[] = [];
   let from = after;
   // Who counts pages must be given full ones.
   for (const examine of skip > 0 ? [null] : EXAMINED) {
-    const window = { after: from, skip, limit: limit + 1 - items.length, examine };
+    const window = { order, after: from, skip, limit: limit + 1 - items.length, examine };
     const rows = await execute<Row>(em, entriesQuery(tenantId, filter, window));
     items.push(...rows.filter((row): row is Row & { id: string } => row.id !== null));
     if (items.length > limit) return { items: items.slice(0, limit), next: items[limit - 1]!.id };

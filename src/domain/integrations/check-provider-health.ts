@@ -1,8 +1,8 @@
 import type { HealthReport } from '../../providers/behaviour.ts';
 import type { Call, KnownProvider } from '../call.ts';
 import { read } from '../change.ts';
+import { allProviders } from './find-provider.ts';
 import { getProvider } from './get-provider.ts';
-import { listProviders } from './list-providers.ts';
 import { behaviourAt, placeFor } from './provider-instance.ts';
 
 export type ProviderHealth = {
@@ -26,7 +26,9 @@ export async function checkProviderHealth(call: Call, name: string): Promise<Pro
 
 /** The same of all providers at once, by name. */
 export async function checkAllProvidersHealth(call: Call): Promise<ProviderHealth[]> {
-  return Promise.all((await listProviders(call, '')).map((provider) => healthOf(call, provider)));
+  const providers = await allProviders(call);
+  const byName = providers.sort((a, b) => (a.definition.name < b.definition.name ? -1 : 1));
+  return Promise.all(byName.map((provider) => healthOf(call, provider)));
 }
 
 async function healthOf(call: Call, provider: KnownProvider): Promise<ProviderHealth> {

@@ -1,12 +1,17 @@
-import { type Page, type PageRequest, pageOf } from '../../db/paging.ts';
+import { type NameOrder, type Page, type PageRequest, pageOf } from '../../db/paging.ts';
 import type { Call } from '../call.ts';
 import { type Flow, flowFrom } from './flow.ts';
 import { withKey } from './with-key.ts';
 
 export type FlowFilter = { text: string; folderId: string; component: boolean | undefined };
 
-/** The account's flows by name, without their data. Langflow's own pages are of one folder alone, so all are fetched. Fails with PAGE_TOKEN_INVALID, too. */
-export async function listFlows(call: Call, filter: FlowFilter, request: PageRequest): Promise<Page<Flow>> {
+/** The account's flows, without their data. Langflow's own pages are of one folder alone, so all are fetched. Fails with PAGE_TOKEN_INVALID, too. */
+export async function listFlows(
+  call: Call,
+  filter: FlowFilter,
+  order: NameOrder,
+  request: PageRequest,
+): Promise<Page<Flow>> {
   const { app, principal, signal } = call;
   const documents = await withKey(call, { operation: 'flows' }, async ({ langflow, key, userId }) => {
     const all = await langflow.listFlows(key, signal);
@@ -20,6 +25,7 @@ export async function listFlows(call: Call, filter: FlowFilter, request: PageReq
     app.pageTokens,
     JSON.stringify(['flows', principal.tenantId, principal.userId, filter]),
     flows.map((flow) => ({ item: flow, position: [flow.name, flow.id] })),
+    order,
     request,
   );
 }

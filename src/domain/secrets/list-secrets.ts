@@ -1,12 +1,13 @@
-import { type Conditions, listPage, oneOf, type Page, type PageRequest } from '../../db/paging.ts';
+import { type Conditions, listPage, type NameOrder, oneOf, type Page, type PageRequest } from '../../db/paging.ts';
 import { Secret } from '../../model/secret.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
 
-/** Lists secrets by name. `projectId` undefined: of all projects, null: of none. Fails with PAGE_TOKEN_INVALID. */
+/** Lists secrets. `projectId` undefined: of all projects, null: of none. Fails with PAGE_TOKEN_INVALID. */
 export function listSecrets(
   call: Call,
   projectId: string | null | undefined,
+  order: NameOrder,
   request: PageRequest,
 ): Promise<Page<Secret>> {
   return read(call, async (em) => {
@@ -18,7 +19,7 @@ export function listSecrets(
         table: 'secret',
         conditions: [...ofProject(projectId), ...ofCaller(call)],
         orderBy: [{ column: 'name' }, { column: 'id' }],
-        descending: false,
+        descending: order === 'NAME_DESC',
         sortValues: (row) => [row.name, row.id],
       },
       request,
