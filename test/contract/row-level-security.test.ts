@@ -54,7 +54,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(29);
+    expect(tables.length).toBe(31);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');

@@ -1,0 +1,77 @@
+import { LatchkeyError } from '../../base/error.ts';
+import type { Em } from '../../db/transaction.ts';
+import type { JsonObject, JsonValue } from '../../model/json.ts';
+import { audit } from '../audit/audit.ts';
+import type { Call } from '../call.ts';
+import { change } from '../change.ts';
+import type { CheckedValues } from './check-values.ts';
+import type { ConnectorContext, ConnectorResult, ConnectorType } from './connector-type.ts';
+
+const MOST_DATA_BYTES = 3 * 1024 * 1024;
+/** Clients read messages that are nested a hundred times, and each level of JSON takes three. */
+const DEEPEST_DATA = 30;
+
+type Kept = 'call' | 'connector' | 'command' | 'variables' | 'stepId' | 'instanceId';
+export type Executed = Required<ConnectorResult> & { command: string; durationMs: number };
+
+/**
+ * Executes a command, and records that: with what it changes where it changes something of ours, else when it is over, however it ends.
+ * @param action what the audit log calls it
+ */
+export async function runCommand(
+  action: string,
+  type: ConnectorType,
+  { values, ...execution }: Pick<ConnectorContext, Kept> & { values: CheckedValues },
+): Promise<Executed> {
+  const { call, connector, command, stepId, instanceId } = execution;
+  const { config, inputs, instead } = values;
+  const { clock } = call.app;
+  const startedAt = clock.monotonic();
+  let isRecorded = false;
+  const record = (em: Em, outcome: JsonObject) => {
+    const told = { type: type.name, command, step_id: stepId, instance_id: instanceId };
+    const duration = { duration_ms: Math.round(clock.monotonic() - startedAt) };
+    audit(em, call, action, { type: 'connector', id: connector.id }, { after: { ...told, ...outcome, ...duration } });
+  };
+  const recorded: ConnectorContext['recorded'] = async (work) => {
+    const result = await change(call, async (em) => {
+      const done = await work(em);
+      record(em, { success: done.success });
+      return done;
+    });
+    isRecorded = true;
+    return result;
+  };
+  try {
+    const {
+      success,
+      data = {},
+      error = '',
+    } = bounded(instead ?? (await type.execute({ ...execution, config, inputs, recorded })));
+    if (!isRecorded) await change(call, async (em) => record(em, { success }));
+    return { success, data, error, command, durationMs: clock.monotonic() - startedAt };
+  } catch (error) {
+    if (!isRecorded) await change(call, async (em) => record(em, { success: false, reason: reasonOf(call, error) }));
+    throw error;
+  }
+}
+
+function reasonOf({ signal }: Call, error: unknown): string {
+  const known = [signal.reason, error].find((cause) => cause instanceof LatchkeyError);
+  return known?.reason ?? 'INTERNAL';
+}
+
+/** What can be answered. */
+function bounded(result: ConnectorResult): ConnectorResult {
+  const { data = {} } = result;
+  if (!isShallow(data)) return { success: false, error: `the data is nested more than ${DEEPEST_DATA} times` };
+  if (Buffer.byteLength(JSON.stringify(data)) > MOST_DATA_BYTES)
+    return { success: false, error: `the data is larger than ${MOST_DATA_BYTES} bytes` };
+  return result;
+}
+
+/** Whether JSON is nested no deeper than can be answered. */
+export function isShallow(value: JsonValue, left = DEEPEST_DATA): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  return left > 0 && Object.values(value).every((item) => isShallow(item, left - 1));
+}
