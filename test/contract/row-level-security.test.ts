@@ -10,9 +10,10 @@ let server: TestServer;
 beforeAll(async () => {
   server = await TestServer.start();
   for (const tenant of ['one', 'two']) {
-    const { connections, secrets } = await server.as('admin', { tenant });
+    const { connections, connectors, secrets } = await server.as('admin', { tenant });
     await connections.createConnection({ name: 'c', credential: bearer('t'), requestId: 'r' });
     await secrets.createSecret({ name: 's', value: 'v' });
+    await connectors.createConnector({ name: 'c', type: 'test-db' });
     const token = {
       kind: { case: 'bearer' as const, value: { token: { source: { case: 'secretRef' as const, value: 's' } } } },
     };
@@ -102,6 +103,8 @@ describe('Row-level security', () => {
       expect(Object.fromEntries(seen)).toMatchObject({
         connection: 2,
         secret: 1,
+        connector: 1,
+        connector_state: 1,
         credential: 2,
         credential_secret_ref: 1,
         tenant: 1,

@@ -645,6 +645,14 @@ describeRpc('ConnectorService, through connections', ({ as, server, tenant, tran
     const nested = `${'['.repeat(1_000)}${']'.repeat(1_000)}`;
     receiver.answer = (_, response) => void response.writeHead(200, { 'content-type': 'application/json' }).end(nested);
     expect((await execute('')).data).toMatchObject({ body: nested });
+    receiver.answer = (_, response) =>
+      void response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end('{"half":"\\ud800","__proto__":{"a":1}}');
+    const { data } = await execute('');
+    expect(JSON.stringify(data)).toMatch(/"half":"(\ufffd|\\ud800)"/);
+    expect(JSON.stringify(data)).toContain('"__proto__":{"a":1}');
+    receiver.answer = (_, response) => void response.writeHead(200, { 'content-type': 'application/json' }).end(nested);
     expect((await execute('', { map: [{ as: 'all', select: '$' }] })).error).toBe(
       'the data is nested more than 30 times',
     );
@@ -712,6 +720,23 @@ describeRpc('ConnectorService, through connections', ({ as, server, tenant, tran
     await admin.connections.disableConnection({ connectionId: disabled });
     const execution = { connectorId, config: { connectionId: disabled } };
     expect((await failureOf(admin.connectors.executeConnector(execution))).reason).toBe('CONNECTION_DISABLED');
+  });
+
+  it('ends a request with the call', async () => {
+    const clients = await as('admin');
+    const connectorId = await newConnector(clients, 'http', { config: { connectionId: await connect(clients) } });
+    let closed = false;
+    receiver.answer = (_, response) => void response.on('close', () => (closed = true));
+    const failure = await failureOf(clients.connectors.executeConnector({ connectorId }, { timeoutMs: 200 }));
+    expect(failure.code).toBe('DeadlineExceeded');
+    await expect.poll(() => closed, { timeout: 5_000, interval: 20 }).toBe(true);
+    const outcomes = async () =>
+      (await clients.audit.listAuditEntries({ resourceId: connectorId })).entries
+        .filter(({ action }) => action === 'connector_executed')
+        .map(({ after }) => after);
+    await expect
+      .poll(outcomes, { timeout: 5_000, interval: 20 })
+      .toMatchObject([{ success: false, reason: expect.stringMatching(/^(CANCELLED|DEADLINE_EXCEEDED)$/) }]);
   });
 
   it('tests the connection of a connector', async () => {

@@ -8,7 +8,7 @@ export type LdapFilter =
   | { kind: 'substrings'; attribute: string; pieces: string[] };
 
 const DEEPEST = 20;
-const MOST_ITEMS = 100;
+const MOST_ITEMS = 50;
 const ATTRIBUTE = /^([A-Za-z][A-Za-z0-9-]*|\d+(\.\d+)*)(;[A-Za-z0-9-]+)*$/;
 
 /** It is no filter; says where. */

@@ -1,15 +1,13 @@
 import { LatchkeyError } from '../../base/error.ts';
 import type { Em } from '../../db/transaction.ts';
-import type { JsonObject, JsonValue } from '../../model/json.ts';
+import type { JsonObject } from '../../model/json.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { change } from '../change.ts';
-import type { CheckedValues } from './check-values.ts';
+import { type CheckedValues, DEEPEST_JSON, isShallow } from './check-values.ts';
 import type { ConnectorContext, ConnectorResult, ConnectorType } from './connector-type.ts';
 
 const MOST_DATA_BYTES = 3 * 1024 * 1024;
-/** Clients read messages that are nested a hundred times, and each level of JSON takes three. */
-const DEEPEST_DATA = 30;
 
 type Kept = 'call' | 'connector' | 'command' | 'variables' | 'stepId' | 'instanceId';
 export type Executed = Required<ConnectorResult> & { command: string; durationMs: number };
@@ -64,14 +62,8 @@ function reasonOf({ signal }: Call, error: unknown): string {
 /** What can be answered. */
 function bounded(result: ConnectorResult): ConnectorResult {
   const { data = {} } = result;
-  if (!isShallow(data)) return { success: false, error: `the data is nested more than ${DEEPEST_DATA} times` };
+  if (!isShallow(data)) return { success: false, error: `the data is nested more than ${DEEPEST_JSON} times` };
   if (Buffer.byteLength(JSON.stringify(data)) > MOST_DATA_BYTES)
     return { success: false, error: `the data is larger than ${MOST_DATA_BYTES} bytes` };
   return result;
-}
-
-/** Whether JSON is nested no deeper than can be answered. */
-export function isShallow(value: JsonValue, left = DEEPEST_DATA): boolean {
-  if (typeof value !== 'object' || value === null) return true;
-  return left > 0 && Object.values(value).every((item) => isShallow(item, left - 1));
 }

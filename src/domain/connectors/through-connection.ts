@@ -4,9 +4,8 @@ import type { JsonObject, JsonValue } from '../../model/json.ts';
 import type { Call } from '../call.ts';
 import { testConnection } from '../checks/test-connection.ts';
 import { type NewRequest, type RequestResult, sendRequest } from '../requests/send-request.ts';
-import { at } from './check-values.ts';
+import { at, DEEPEST_JSON, isShallow } from './check-values.ts';
 import type { ConnectorResult, Input } from './connector-type.ts';
-import { isShallow } from './run-command.ts';
 
 /** What the other side does to a request. Everything else is for the caller to mend, and fails the call. */
 const OF_OTHER_SIDE: readonly Reason[] = [
@@ -16,8 +15,8 @@ const OF_OTHER_SIDE: readonly Reason[] = [
   'PROVIDER_UNAVAILABLE',
   'PROVIDER_RATE_LIMITED',
 ];
-/** Within what data may be nested, and that of the type around it. */
-const DEEPEST_JSON = 25;
+/** What types put around an answer is nested, too. */
+const AROUND = 5;
 const WORKING = ['VALID', 'RESTRICTED'];
 
 /** The connection that requests are made with, as a setting. */
@@ -76,7 +75,7 @@ export async function testThrough(call: Call, connectionId: string): Promise<Con
 export function jsonOf({ body }: Pick<RequestResult, 'body'>): JsonValue | undefined {
   try {
     const value = JSON.parse(body.toString()) as JsonValue;
-    return isShallow(value, DEEPEST_JSON) ? value : undefined;
+    return isShallow(value, DEEPEST_JSON - AROUND) ? value : undefined;
   } catch {
     return undefined;
   }

@@ -27,8 +27,7 @@ export function updateConnector(call: Call, id: string, etag: string, patch: Con
       await refuseUnknownConnections(em, call, type, patch.config);
     }
     const { name = connector.name, displayName = connector.displayName, config = connector.config } = patch;
-    em.assign(connector, { name, displayName: displayName || name }, { mergeObjectProperties: false });
-    connector.config = config;
+    Object.assign(connector, { name, displayName: displayName || name, config });
     connector.changed(new Date(call.app.clock.now()));
     await flushNamed(em, name);
     const after = { ...connector.summary(), config_replaced: patch.config !== undefined };
