@@ -256,6 +256,8 @@ describeRpc('ConnectorService', ({ as, server, tenant, transport, operator }) =>
         'inputs["changes"][0].operation',
       ],
       ['add', { dn: `uid=x,${people}`, entry: { '': 'x' } }, {}, 'inputs["entry"]'],
+      ['add', { dn: `uid=x,${people}`, entry: { mail: 'x', MAIL: 'y' } }, {}, 'inputs["entry"]'],
+      ['add', { dn: `userPassword=x,${people}`, entry: {} }, {}, 'inputs["dn"]'],
       ['test', {}, { variables: { big: 'x'.repeat(300_000) } }, 'variables'],
     ];
     for (const [command, inputs, other, field] of wrong) {
@@ -442,6 +444,23 @@ describeRpc('ConnectorService', ({ as, server, tenant, transport, operator }) =>
     await execute('reset');
     expect((await execute('checkAccountExists', { identity: 'zoe' })).data).toEqual({ exists: false });
     expect(server().logLines.join('')).not.toMatch(/canary-(New|Zoe)/);
+  });
+
+  it('lets a tenant have 500 connectors', async () => {
+    const { connectors } = await as('admin');
+    await connectors.createConnector({ name: 'first', type: 'delay' });
+    await server().database.sql(
+      `insert into latchkey.connector select tenant_id, 'cntr_' || lpad(n::text, 26, '0'), null, 'c' || n, '', 'delay', '{}', 1, now(), now()
+       from latchkey.tenant, generate_series(1, 498) n where tenant_id = $1`,
+      [tenant()],
+    );
+    const more = await Promise.allSettled(
+      ['a', 'b', 'c'].map((name) => connectors.createConnector({ name, type: 'delay' })),
+    );
+    expect(more.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    expect(await failureOf(connectors.createConnector({ name: 'd', type: 'delay' }))).toMatchObject({
+      ...{ code: 'FailedPrecondition', reason: 'CONNECTOR_LIMIT_REACHED', metadata: { limit: '500' } },
+    });
   });
 
   it('loses no change of commands that run at once, and refuses what is too large', async () => {
@@ -638,10 +657,13 @@ describeRpc('ConnectorService, through connections', ({ as, server, tenant, tran
     expect(receiver.requests.at(-1)?.body.toString()).toBe('a,b');
   });
 
-  it('answers JSON that is nested too deeply as text', async () => {
+  it('answers JSON that is nested too deeply, or too many values, as text', async () => {
     const clients = await as('admin');
     const config = { connectionId: await connect(clients) };
     const execute = commandsOf(clients, await newConnector(clients, 'http', { config }));
+    const many = JSON.stringify(Array.from({ length: 400_000 }, () => 1));
+    receiver.answer = (_, response) => void response.writeHead(200, { 'content-type': 'application/json' }).end(many);
+    expect((await execute('')).data).toMatchObject({ body: many });
     const nested = `${'['.repeat(1_000)}${']'.repeat(1_000)}`;
     receiver.answer = (_, response) => void response.writeHead(200, { 'content-type': 'application/json' }).end(nested);
     expect((await execute('')).data).toMatchObject({ body: nested });
@@ -654,7 +676,7 @@ describeRpc('ConnectorService, through connections', ({ as, server, tenant, tran
     expect(JSON.stringify(data)).toContain('"__proto__":{"a":1}');
     receiver.answer = (_, response) => void response.writeHead(200, { 'content-type': 'application/json' }).end(nested);
     expect((await execute('', { map: [{ as: 'all', select: '$' }] })).error).toBe(
-      'the data is nested more than 30 times',
+      'the data is too large, or nested too deeply',
     );
   });
 

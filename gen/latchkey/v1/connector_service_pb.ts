@@ -596,7 +596,7 @@ export type ExecuteConnectorResponse = Message<"latchkey.v1.ExecuteConnectorResp
   success: boolean;
 
   /**
-   * What it answers, at most 3 MiB as JSON.
+   * What it answers, as far as a message of 4 MiB holds it; what is larger is a failure.
    *
    * @generated from field: google.protobuf.Struct data = 2;
    */

@@ -1,10 +1,9 @@
 import { fieldInvalid } from '../../base/error.ts';
 import type { JsonObject, JsonValue } from '../../model/json.ts';
 import { Template } from '../webhooks/fill-template.ts';
+import { DEEPEST_JSON, isShallow } from './answerable.ts';
 import type { Command, ConnectorResult, ConnectorType, Input, ValueType } from './connector-type.ts';
 
-/** Clients read messages that are nested a hundred times, and each level of JSON takes three. */
-export const DEEPEST_JSON = 30;
 const MOST_CONFIG_BYTES = 64 * 1024;
 const MOST_BYTES = 256 * 1024;
 const MOST_CHARS = 4_096;
@@ -140,10 +139,4 @@ function refuseLarge(field: string, value: JsonObject, most: number): void {
 /** How a field of JSON is named. */
 export function at(place: 'config' | 'inputs', name: string): string {
   return `${place}[${JSON.stringify(name)}]`;
-}
-
-/** Whether JSON is nested no deeper than it may be. */
-export function isShallow(value: JsonValue, most = DEEPEST_JSON): boolean {
-  if (typeof value !== 'object' || value === null) return true;
-  return most > 0 && Object.values(value).every((item) => isShallow(item, most - 1));
 }

@@ -4,10 +4,9 @@ import type { JsonObject } from '../../model/json.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { change } from '../change.ts';
-import { type CheckedValues, DEEPEST_JSON, isShallow } from './check-values.ts';
+import { isAnswerable } from './answerable.ts';
+import type { CheckedValues } from './check-values.ts';
 import type { ConnectorContext, ConnectorResult, ConnectorType } from './connector-type.ts';
-
-const MOST_DATA_BYTES = 3 * 1024 * 1024;
 
 type Kept = 'call' | 'connector' | 'command' | 'variables' | 'stepId' | 'instanceId';
 export type Executed = Required<ConnectorResult> & { command: string; durationMs: number };
@@ -59,11 +58,7 @@ function reasonOf({ signal }: Call, error: unknown): string {
   return known?.reason ?? 'INTERNAL';
 }
 
-/** What can be answered. */
 function bounded(result: ConnectorResult): ConnectorResult {
-  const { data = {} } = result;
-  if (!isShallow(data)) return { success: false, error: `the data is nested more than ${DEEPEST_JSON} times` };
-  if (Buffer.byteLength(JSON.stringify(data)) > MOST_DATA_BYTES)
-    return { success: false, error: `the data is larger than ${MOST_DATA_BYTES} bytes` };
-  return result;
+  if (isAnswerable(result.data ?? {})) return result;
+  return { success: false, error: 'the data is too large, or nested too deeply' };
 }

@@ -4,7 +4,8 @@ import type { JsonObject, JsonValue } from '../../model/json.ts';
 import type { Call } from '../call.ts';
 import { testConnection } from '../checks/test-connection.ts';
 import { type NewRequest, type RequestResult, sendRequest } from '../requests/send-request.ts';
-import { at, DEEPEST_JSON, isShallow } from './check-values.ts';
+import { DEEPEST_JSON, isAnswerable } from './answerable.ts';
+import { at } from './check-values.ts';
 import type { ConnectorResult, Input } from './connector-type.ts';
 
 /** What the other side does to a request. Everything else is for the caller to mend, and fails the call. */
@@ -75,7 +76,7 @@ export async function testThrough(call: Call, connectionId: string): Promise<Con
 export function jsonOf({ body }: Pick<RequestResult, 'body'>): JsonValue | undefined {
   try {
     const value = JSON.parse(body.toString()) as JsonValue;
-    return isShallow(value, DEEPEST_JSON - AROUND) ? value : undefined;
+    return isAnswerable(value, DEEPEST_JSON - AROUND) ? value : undefined;
   } catch {
     return undefined;
   }

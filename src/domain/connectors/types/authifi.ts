@@ -103,10 +103,12 @@ export const authifi: ConnectorType = {
 };
 
 async function list(context: ConnectorContext, path: string, name: string): Promise<ConnectorResult> {
+  const { itemsPointer } = context.config as Settings;
+  if (!isPointer(itemsPointer)) throw fieldInvalid(at('config', 'itemsPointer'), 'is no JSON pointer');
   const sent = await send(context, 'GET', path);
   if ('failure' in sent) return sent.failure;
   if (!isSuccess(sent.answer)) return refused(sent.answer);
-  const items = itemsOf(sent.answer, (context.config as Settings).itemsPointer);
+  const items = itemsOf(sent.answer, itemsPointer);
   if (!items) return { success: false, error: 'the answer holds no list', data: { status: sent.answer.status } };
   const shown = items.slice(0, MOST_ITEMS);
   return { success: true, data: { [name]: shown, count: shown.length, truncated: items.length > shown.length } };
@@ -173,7 +175,6 @@ function filled(value: JsonValue, ids: Record<string, string>): JsonValue {
 function itemsOf(answer: RequestResult, where: string): JsonValue[] | null {
   const document = jsonOf(answer);
   if (where !== '') {
-    if (!isPointer(where)) throw fieldInvalid(at('config', 'itemsPointer'), 'is no JSON pointer');
     const found = pointer(document, where) as JsonValue | undefined;
     return Array.isArray(found) ? found : null;
   }

@@ -186,11 +186,13 @@ async function bind({ entries }: State, inputs: JsonObject): Promise<Result> {
 async function add({ entries }: State, inputs: JsonObject): Promise<Result> {
   const dn = dnOf(inputs, 'dn');
   const [own] = dn.parts;
-  if (!own) throw fieldInvalid(at('inputs', 'dn'), 'is the name of no entry');
+  if (!own || isPasswordName(own.attribute)) throw fieldInvalid(at('inputs', 'dn'), 'is the name of no entry');
   const given = Object.entries(inputs.entry as JsonObject).map(([name, values]) => ({
     name: attributeName(name, at('inputs', 'entry')),
     values: textsOf(values, `${at('inputs', 'entry')}[${JSON.stringify(name)}]`),
   }));
+  if (new Set(given.map(({ name }) => name.toLowerCase())).size < given.length)
+    throw fieldInvalid(at('inputs', 'entry'), 'names an attribute twice');
   if (entries.some(({ key }) => key === dn.key)) return failed('entryAlreadyExists', 'there is such an entry');
   if (!entries.some(({ key }) => key === parentKey(dn))) return failed('noSuchObject', 'there is no entry above it');
   if (entries.length >= MOST_ENTRIES)
