@@ -230,6 +230,8 @@ describeRpc('ConnectorService', ({ as, server, tenant, transport, operator }) =>
       await connectors.executeConnector({ connectorId: id, config: { connectorName } });
     const other = connectors.executeConnector({ connectorId: id, config: { connectorName: 'http' } });
     expect((await failureOf(other)).fields).toEqual(['config["connectorName"]']);
+    const long = connectors.executeConnector({ config: { connectorName: 'x'.repeat(256) } });
+    expect((await failureOf(long)).fields).toEqual(['config["connectorName"]']);
     expect((await failureOf(connectors.executeConnector({}))).fields).toEqual(['connector_id']);
   });
 

@@ -93,7 +93,7 @@ export type ConnectorInput = Message<"latchkey.v1.ConnectorInput"> & {
   maxItems: number;
 
   /**
-   * It is given with each execution alone, and never kept in `config`: a password.
+   * It is given with each execution alone, and never kept in `config`: a password, or what may hold one.
    *
    * @generated from field: bool sensitive = 11;
    */

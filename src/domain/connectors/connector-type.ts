@@ -23,7 +23,7 @@ export type Input = {
   maxItems?: number;
   /** What the items of a list, or the values of an object, are; default anything. */
   items?: readonly ValueType[];
-  /** A password: never part of a connector's config. */
+  /** A password, or what may hold one: never part of a connector's config. */
   sensitive?: true;
   /** It is the id of a connection. */
   connection?: true;

@@ -8,6 +8,8 @@ import { commandOf, connectorType } from './connector-types.ts';
 import { type Executed, runCommand } from './run-command.ts';
 import { findConnector, findNamedConnector } from './visibility.ts';
 
+const LONGEST_NAME = 255;
+
 export type Execution = {
   /** Empty: `connectorName` of the config names it. */
   connectorId: string;
@@ -55,6 +57,7 @@ async function connectorOf(
 
 function textOf(name: string, value: JsonValue | undefined): string {
   if (value === undefined || value === null) return '';
-  if (typeof value !== 'string') throw fieldInvalid(at('config', name), 'must be of type string');
+  if (typeof value !== 'string' || value.length > LONGEST_NAME)
+    throw fieldInvalid(at('config', name), `must be a text of at most ${LONGEST_NAME} characters`);
   return value;
 }

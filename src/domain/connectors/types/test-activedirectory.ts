@@ -96,21 +96,13 @@ export const testActiveDirectory = simulatedType<State>({
       run: (state, inputs) => setEnabled(state, inputs, false),
     },
     {
-      ...{
-        name: 'addToGroup',
-        description: 'Makes a user a member of a group.',
-        inputs: [IDENTITY, GROUP],
-        changes: true,
-      },
+      ...{ name: 'addToGroup', description: 'Makes a user a member of a group.', changes: true },
+      inputs: [IDENTITY, GROUP],
       run: (state, inputs) => setMember(state, inputs, true),
     },
     {
-      ...{
-        name: 'removeFromGroup',
-        description: 'Takes a user out of a group.',
-        inputs: [IDENTITY, GROUP],
-        changes: true,
-      },
+      ...{ name: 'removeFromGroup', description: 'Takes a user out of a group.', changes: true },
+      inputs: [IDENTITY, GROUP],
       run: (state, inputs) => setMember(state, inputs, false),
     },
     {

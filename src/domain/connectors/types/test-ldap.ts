@@ -125,6 +125,7 @@ export const testLdap = simulatedType<State>({
           required: true,
           maxItems: 100,
           items: ['string', 'list'],
+          sensitive: true,
           description: 'Its attributes, each a text or a list of texts. `userPassword` is never answered.',
         },
       ],
@@ -142,6 +143,7 @@ export const testLdap = simulatedType<State>({
           required: true,
           maxItems: 100,
           items: ['object'],
+          sensitive: true,
           description:
             'The changes, in order: `{"operation": "add", "delete" or "replace", "attribute": "mail", "values": ["a@example.com"]}`.',
         },
