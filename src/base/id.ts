@@ -22,7 +22,8 @@ export type IdPrefix =
   | 'dlv'
   | 'iep'
   | 'imsg'
-  | 'eep';
+  | 'eep'
+  | 'cntr';
 
 const pool = Buffer.allocUnsafe(RANDOM_BYTES * 512);
 let used = pool.length;

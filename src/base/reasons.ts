@@ -100,6 +100,10 @@ export const REASONS = {
   EVENT_ENDPOINT_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such endpoint' },
   EVENT_ENDPOINT_DISABLED: { code: 'FAILED_PRECONDITION', text: 'the endpoint is disabled' },
   EVENT_ENDPOINT_LIMIT_REACHED: { code: 'FAILED_PRECONDITION', text: 'the tenant may have no more endpoints' },
+  CONNECTOR_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such connector' },
+  CONNECTOR_NAME_TAKEN: { code: 'ALREADY_EXISTS', text: 'another connector of the project has this name' },
+  CONNECTOR_TYPE_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such type of connector' },
+  CONNECTOR_LIMIT_REACHED: { code: 'FAILED_PRECONDITION', text: 'the tenant may have no more connectors' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

@@ -1,6 +1,7 @@
 import { accessService } from './access-service.ts';
 import { auditService } from './audit-service.ts';
 import { connectionService } from './connection-service.ts';
+import { connectorService } from './connector-service.ts';
 import { eventService } from './event-service.ts';
 import type { ServiceHandlers } from './implement.ts';
 import { integrationService } from './integration-service.ts';
@@ -15,6 +16,7 @@ export const services: readonly ServiceHandlers[] = [
   langflowService,
   secretService,
   webhookService,
+  connectorService,
   accessService,
   auditService,
   eventService,

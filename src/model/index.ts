@@ -3,6 +3,8 @@ import { AuditEntry } from './audit-entry.ts';
 import { Authorization } from './authorization.ts';
 import { Connection } from './connection.ts';
 import { ConnectionHealth } from './connection-health.ts';
+import { Connector } from './connector.ts';
+import { ConnectorState } from './connector-state.ts';
 import { Credential } from './credential.ts';
 import { CredentialSecretRef } from './credential-secret-ref.ts';
 import { Delivery } from './delivery.ts';
@@ -27,6 +29,8 @@ export const entities = [
   Authorization,
   Connection,
   ConnectionHealth,
+  Connector,
+  ConnectorState,
   Credential,
   CredentialSecretRef,
   CustomProvider,

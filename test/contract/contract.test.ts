@@ -24,7 +24,7 @@ function messagesBelow(message: DescMessage, seen = new Set<DescMessage>()): Set
 
 const isRedacted = (field: DescField) => field.proto.options?.debugRedact === true;
 
-/** Not for the log, but no credential: headers of the caller's own, a link that is good once, and what the other side of a request answered. */
+/** Not for the log, but no credential: headers of the caller's own, a link that is good once, what the other side of a request answered, and what connectors are set to and answer. */
 const NO_CREDENTIALS = [
   ...['Connection.default_headers', 'StartAuthorizationResponse.authorization_url'],
   ...[
@@ -33,6 +33,9 @@ const NO_CREDENTIALS = [
     'SendRequestResponse.mapped',
     'Event.reconnect_url',
     'EventEndpoint.url',
+    'Connector.config',
+    'TestConnectorResponse.data',
+    'ExecuteConnectorResponse.data',
   ],
 ];
 

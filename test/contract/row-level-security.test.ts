@@ -10,9 +10,10 @@ let server: TestServer;
 beforeAll(async () => {
   server = await TestServer.start();
   for (const tenant of ['one', 'two']) {
-    const { connections, secrets } = await server.as('admin', { tenant });
+    const { connections, connectors, secrets } = await server.as('admin', { tenant });
     await connections.createConnection({ name: 'c', credential: bearer('t'), requestId: 'r' });
     await secrets.createSecret({ name: 's', value: 'v' });
+    await connectors.createConnector({ name: 'c', type: 'test-db' });
     const token = {
       kind: { case: 'bearer' as const, value: { token: { source: { case: 'secretRef' as const, value: 's' } } } },
     };
@@ -54,7 +55,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(29);
+    expect(tables.length).toBe(31);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');
@@ -102,6 +103,8 @@ describe('Row-level security', () => {
       expect(Object.fromEntries(seen)).toMatchObject({
         connection: 2,
         secret: 1,
+        connector: 1,
+        connector_state: 1,
         credential: 2,
         credential_secret_ref: 1,
         tenant: 1,

@@ -59,6 +59,11 @@ const PLANTINGS: ((clients: Clients, canary: string, n: number) => Promise<unkno
       headers: { 'x-api-key': 'the-operators-key-of-the-tests-0123456789', 'content-type': 'application/json' },
       body: `{"name": "x", "value": ["${canary}"]}`,
     }),
+  async ({ connectors }, canary, n) => {
+    const { connector } = await connectors.createConnector({ name: `ad${n}`, type: 'test-activedirectory' });
+    const inputs = { identity: 'bjones', newPassword: canary };
+    return connectors.executeConnector({ connectorId: connector!.id, command: 'resetPassword', inputs });
+  },
 ];
 
 function encodings(text: string): string[] {

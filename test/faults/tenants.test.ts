@@ -24,7 +24,7 @@ afterAll(async () => {
 /** Every method that takes an id. */
 const ACTS: {
   name: string;
-  kind: 'conn' | 'key' | 'user' | 'sec' | 'intg' | 'auth' | 'acct';
+  kind: 'conn' | 'key' | 'user' | 'sec' | 'intg' | 'auth' | 'acct' | 'cntr';
   act: (clients: Clients, id: string) => Promise<unknown>;
 }[] = [
   {
@@ -120,6 +120,12 @@ const ACTS: {
     kind: 'acct',
     act: ({ integrations }, accountId) => integrations.deleteAccount({ accountId, hereAlone: true }),
   },
+  ...(['getConnector', 'updateConnector', 'deleteConnector', 'testConnector', 'executeConnector'] as const).map(
+    (method) => ({
+      ...{ name: method, kind: 'cntr' as const },
+      act: ({ connectors }: Clients, connectorId: string) => connectors[method]({ connectorId }),
+    }),
+  ),
 ];
 
 it(`answers ${ATTEMPTS.toLocaleString('en')} random attempts on another tenantâ€™s things exactly as if they were not there`, async () => {
@@ -130,7 +136,7 @@ it(`answers ${ATTEMPTS.toLocaleString('en')} random attempts on another tenantâ€
     ),
   );
   const owned: Record<(typeof ACTS)[number]['kind'], string[]> = {
-    ...{ conn: [], key: [], user: [], sec: [], intg: [], auth: [], acct: [] },
+    ...{ conn: [], key: [], user: [], sec: [], intg: [], auth: [], acct: [], cntr: [] },
   };
   const { integration } = await victim.integrations.createIntegration({ provider: 'slack' });
   const integrationId = integration!.id;
@@ -140,6 +146,7 @@ it(`answers ${ATTEMPTS.toLocaleString('en')} random attempts on another tenantâ€
   owned.auth.push((await victim.connections.startAuthorization({ integrationId, target })).authorization!.id);
   owned.acct.push((await victim.integrations.ensureAccount({ provider: 'langflow' })).account!.id);
   owned.user.push((await victim.access.getMe({})).user!.id);
+  owned.cntr.push((await victim.connectors.createConnector({ name: 'c', type: 'test-ldap' })).connector!.id);
   for (let i = 0; i < 20; i++) {
     owned.conn.push(
       (await victim.connections.createConnection({ name: `c${i}`, credential: bearer('victims-token') })).connection!

@@ -46,6 +46,12 @@ export const CALLERS_WAYS: Record<string, (call: Call) => Promise<unknown>> = {
     const answer = await fetch(url, { headers: { authorization: `Bearer ${call.token}` } });
     return answer.json();
   },
+  'a connector': async (call) => {
+    const config = { connectionId: await connect(call) };
+    const request = { name: `outbound ${++made}`, type: 'http', config };
+    const { connector } = await call.clients.connectors.createConnector(request);
+    return call.clients.connectors.executeConnector({ connectorId: connector!.id });
+  },
   'a token by client credentials': async (call) =>
     call.clients.connections.getCredentials({
       connectionId: await connect(call, clientCredentials({ tokenUrl: call.url })),

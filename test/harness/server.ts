@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { AccessService } from '../../gen/latchkey/v1/access_service_pb.ts';
 import { AuditService } from '../../gen/latchkey/v1/audit_service_pb.ts';
 import { ConnectionService } from '../../gen/latchkey/v1/connection_service_pb.ts';
+import { ConnectorService } from '../../gen/latchkey/v1/connector_service_pb.ts';
 import { EventService } from '../../gen/latchkey/v1/event_service_pb.ts';
 import { IntegrationService } from '../../gen/latchkey/v1/integration_service_pb.ts';
 import { LangflowService } from '../../gen/latchkey/v1/langflow_service_pb.ts';
@@ -59,6 +60,7 @@ export type Clients = {
   langflow: Client<typeof LangflowService>;
   secrets: Client<typeof SecretService>;
   webhooks: Client<typeof WebhookService>;
+  connectors: Client<typeof ConnectorService>;
   access: Client<typeof AccessService>;
   audit: Client<typeof AuditService>;
   events: Client<typeof EventService>;
@@ -192,6 +194,7 @@ export function clientsOf(transport: Transport): Clients {
     langflow: createClient(LangflowService, transport),
     secrets: createClient(SecretService, transport),
     webhooks: createClient(WebhookService, transport),
+    connectors: createClient(ConnectorService, transport),
     access: createClient(AccessService, transport),
     audit: createClient(AuditService, transport),
     events: createClient(EventService, transport),

@@ -11,7 +11,7 @@ export type Aggregate = { type: string; id: string; generation: number };
 export type OwnedAggregate = Aggregate & { ownerUserId: string | null; projectId: string | null };
 
 type AggregateOf<Type extends EventType> =
-  Type extends `${'connection' | 'account' | 'secret' | 'inbound_endpoint' | 'inbound_message' | 'event_endpoint'}.${string}`
+  Type extends `${'connection' | 'account' | 'secret' | 'inbound_endpoint' | 'inbound_message' | 'event_endpoint' | 'connector'}.${string}`
     ? OwnedAggregate
     : Aggregate;
 

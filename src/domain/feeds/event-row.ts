@@ -36,7 +36,7 @@ const PERMISSIONS: Record<string, Permission | null> = {
   ...{ integration: 'integration:read', provider: 'integration:read', secret: 'secret:read' },
   ...{ user: 'user:read', api_key: 'api_key:read' },
   ...{ delivery: 'webhook:read', inbound_endpoint: 'webhook:read', inbound_message: 'webhook:read' },
-  event_endpoint: 'webhook:read',
+  ...{ event_endpoint: 'webhook:read', connector: 'connector:read' },
 };
 
 export function eventOf(row: StoredEvent): EventRow {
