@@ -10,6 +10,7 @@ import {
 import {
   ConnectorOrder,
   ConnectorService,
+  ConnectorTypeOrder,
   CreateConnectorRequestSchema,
 } from '../../gen/latchkey/v1/connector_service_pb.ts';
 import { mostChars, mostItems } from '../domain/connectors/check-values.ts';
@@ -31,7 +32,8 @@ import { toDuration, toTimestamp } from './time.ts';
 
 export const connectorService = implement(ConnectorService, {
   listConnectorTypes(call, request) {
-    const page = listConnectorTypes(call, pageRequest(request));
+    const order = request.order === ConnectorTypeOrder.NAME_DESC ? 'NAME_DESC' : 'NAME_ASC';
+    const page = listConnectorTypes(call, order, pageRequest(request));
     return { types: page.items.map(typeToProto), ...pageResponse(page) };
   },
 

@@ -46,6 +46,8 @@ const LISTS: Record<string, Maker | null> = {
     return { action: 'secret_created' };
   },
   ListConnections: ({ clients }, name) => done(clients.connections.createConnection({ name, credential: BEARER })),
+  ListConnectorTypes: null,
+  ListConnectors: ({ clients }, name) => done(clients.connectors.createConnector({ name, type: 'delay' })),
   ListEvents: async ({ clients }, name) => {
     await clients.connections.createConnection({ name, credential: BEARER });
     return { filter: { types: ['connection.created'] } };
@@ -86,6 +88,7 @@ const SERVICES: Record<string, keyof Clients> = {
   AccessService: 'access',
   AuditService: 'audit',
   ConnectionService: 'connections',
+  ConnectorService: 'connectors',
   EventService: 'events',
   IntegrationService: 'integrations',
   LangflowService: 'langflow',
