@@ -17,4 +17,5 @@ EXPOSE 50051 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.HTTP_PORT || 8080}/healthz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 # No core dumps, and no debugger by signal: both would hold keys.
-CMD ["sh", "-c", "ulimit -c 0; exec node --disable-sigusr1 --max-semi-space-size=32 src/main.ts"]
+ENTRYPOINT ["sh", "-c", "ulimit -c 0; exec node --disable-sigusr1 --max-semi-space-size=32 src/cli.ts \"$@\"", "latchkey"]
+CMD ["serve"]

@@ -39,6 +39,7 @@ import type {
 } from './domain/call.ts';
 import { TenantFeeds } from './domain/feeds/event-feeds.ts';
 import { ProviderHealthCounts } from './domain/integrations/provider-health-log.ts';
+import { requestHashKeyOf } from './domain/once.ts';
 import { FetchedTokenCache } from './domain/tokens/fetched-tokens.ts';
 import { RefreshesUnderWay } from './domain/tokens/refreshes.ts';
 import { addUsage } from './domain/usage/add-usage.ts';
@@ -62,6 +63,7 @@ import type { ProviderDefinition } from './providers/types.ts';
 import { sandboxProvider } from './sandbox/provider-entry.ts';
 import { AuditExports } from './server/audit-export.ts';
 import { createConnectHandler } from './server/connect.ts';
+import { openDocumentation } from './server/documentation.ts';
 import { drainServers } from './server/drain.ts';
 import { createGrpcServer, listenGrpc } from './server/grpc.ts';
 import { Health } from './server/health.ts';
@@ -139,6 +141,7 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const http = createHttpServer(config, {
     ...{ proxy, auditExports },
     ...{ health, log },
+    documentation: openDocumentation(config),
     connect: createConnectHandler(config, pipeline, methods),
     oauth: (request, response) => serveOAuth(app, request, response),
     inbound: (request, response) => serveInbound(app, request, response),
@@ -230,7 +233,7 @@ async function openApp(
     keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
     pageTokens: new PageTokens(installation.secret),
     auditKeys: auditKeysOf(installation.secret),
-    requestHashKey: createHmac('sha256', installation.secret).update('request hash').digest(),
+    requestHashKey: requestHashKeyOf(installation.secret),
     identityProvider: identity.issuer ? openIdentityProvider(identity, egress) : null,
     operatorInstances: operatorInstances(config, egress),
     loginPauses: new Pauses(),

@@ -12,7 +12,7 @@ export function banner({ config, notes, grpcPort, httpPort, firstAdminKey }: Sta
     '',
     'Latchkey is ready.',
     `  gRPC          localhost:${grpcPort}`,
-    `  HTTP          ${http}   (Connect, gRPC-Web, /healthz, /readyz, /metrics)`,
+    `  HTTP          ${http}   (Connect, gRPC-Web, /docs, /healthz, /readyz, /metrics)`,
     ...notes.map((note) => `  - ${note}`),
     '',
     ...(firstAdminKey

@@ -51,8 +51,8 @@ export function readConfig(env: Env = process.env) {
     proxyMaxInFlight: read.integer('PROXY_MAX_IN_FLIGHT', 1_000, 1, 100_000),
     proxyIdleMs: read.integer('PROXY_IDLE_MS', 120_000, 100, 3_600_000),
     shutdownGraceMs: read.integer('SHUTDOWN_GRACE_MS', 20_000, 0, 600_000),
-    /** `npm start` puts a shell between npm and us, which dies of a signal without passing it on. */
-    stopsWithParent: env.npm_lifecycle_event === 'start',
+    /** `npm start` puts a shell between npm and us, which dies of a signal without passing it on; the launcher may be killed. */
+    stopsWithParent: env.npm_lifecycle_event === 'start' || env.LATCHKEY_LAUNCHED === '1',
     logLevel: read.choice('LOG_LEVEL', 'info', ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
   };
   if (config.adminKey && config.adminKey.length < 32)
@@ -63,7 +63,17 @@ export function readConfig(env: Env = process.env) {
   return deepFreeze(config);
 }
 
-/** Settings of `npm run demo` and `npm run import`, which are clients. */
+/** Settings of `latchkey migrate`, which needs no keys. */
+export function readMigrationConfig(env: Env = process.env) {
+  const faults: string[] = [];
+  const read = new Reader(env, faults);
+  const config = { dataDir: read.text('LATCHKEY_DATA_DIR', '.latchkey'), database: readDatabase(read) };
+  if (env.NODE_ENV === 'production' && !config.database.url) faults.push('DATABASE_URL is required in production');
+  if (faults.length > 0) throw new StartError(faults.join('\n'));
+  return config;
+}
+
+/** Settings of `latchkey demo` and `latchkey import`, which are clients. */
 export function readClientConfig(env: Env = process.env): { url: string; key: string } {
   const faults: string[] = [];
   const url = new Reader(env, faults).httpUrl('LATCHKEY_URL') || 'http://localhost:8080';

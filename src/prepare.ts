@@ -1,4 +1,3 @@
-import { StartError } from './base/error.ts';
 import type { Log } from './base/log.ts';
 import type { Config } from './config.ts';
 import { startEmbeddedPostgres } from './db/embedded.ts';
@@ -63,10 +62,4 @@ async function sandboxFor({ sandbox, egressAllow }: Config, notes: string[], log
   const started = await startSandbox(sandbox.port, log);
   notes.push(`a sandbox to connect pretended accounts at runs on ${started.url}; SANDBOX=off turns it off`);
   return started;
-}
-
-/** What went wrong at the start, for people: a StartError's text, or anything else with its stack. */
-export function startFailure(error: unknown): string {
-  if (error instanceof StartError) return error.message;
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -60,10 +60,14 @@ export async function startEmbeddedPostgres(dataDir: string): Promise<EmbeddedPo
   };
 }
 
-/** The same for a tool beside a process that may own the folder: joins its server, or starts it for as long as the tool runs. */
-export async function joinEmbeddedPostgres(dataDir: string): Promise<EmbeddedPostgres> {
+/**
+ * The same for a tool beside a process that may own the folder: joins its server, or starts it for as long as the tool runs.
+ * @param make whether to make a database where there is none
+ */
+export async function joinEmbeddedPostgres(dataDir: string, make = false): Promise<EmbeddedPostgres> {
   const root = resolve(dataDir);
   const passwordFile = join(root, 'postgres.password');
+  if (!existsSync(passwordFile) && make) return startEmbeddedPostgres(dataDir);
   if (!existsSync(passwordFile))
     throw new StartError(`There is no database in ${root}. Set DATABASE_URL, or LATCHKEY_DATA_DIR.`);
   const server = new Server(await findBinaries(), await serverAccount(), join(root, 'postgres'));

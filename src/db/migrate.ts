@@ -10,24 +10,45 @@ const LOCK = 0x1a7c4e;
 const OLDEST_VERSION = 15;
 const NEWEST_VERSION = 18;
 
-/** Brings the tables up to date; replicas that start together do it once. Throws StartError, having changed nothing. */
-export async function migrate(urls: { url: string; migrationUrl: string }, log: Log): Promise<void> {
-  const client = await connect(urls.migrationUrl);
-  try {
-    await checkVersion(client, log);
+/** The migrations of a database by name, in order: those that have run, and those that are due. */
+export type Migrations = { executed: string[]; due: string[] };
+
+/** Brings the tables up to date; replicas that start together do it once. Answers what it found. Throws StartError, having changed nothing. */
+export function migrate(urls: { url: string; migrationUrl: string }, log: Log): Promise<Migrations> {
+  return withDatabase(urls.migrationUrl, log, async (client) => {
     await client.query('select pg_advisory_lock($1)', [LOCK]);
-    const executed = await executedMigrations(client);
-    refuseNewerSchema(executed);
-    if (executed.length < migrations.length) {
+    const found = await findMigrations(client);
+    if (found.due.length > 0) {
       await checkRights(client);
       await runMigrations(urls.migrationUrl);
-      log.info({ from: executed.length, to: migrations.length }, 'the tables are up to date');
+      log.info({ from: found.executed.length, to: migrations.length }, 'the tables are up to date');
     }
     await migrateJobQueue(client, urls.migrationUrl);
     await admitServiceLogin(client, urls);
+    return found;
+  });
+}
+
+/** What `migrate` would do. Throws StartError. */
+export function dueMigrations(migrationUrl: string, log: Log): Promise<Migrations> {
+  return withDatabase(migrationUrl, log, findMigrations);
+}
+
+async function withDatabase<T>(url: string, log: Log, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = await connect(url);
+  try {
+    await checkVersion(client, log);
+    return await work(client);
   } finally {
     await client.end();
   }
+}
+
+async function findMigrations(client: Client): Promise<Migrations> {
+  const executed = await executedMigrations(client);
+  refuseNewerSchema(executed);
+  const due = migrations.map(({ name }) => name).filter((name) => !executed.includes(name));
+  return { executed, due };
 }
 
 async function connect(url: string): Promise<Client> {

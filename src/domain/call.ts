@@ -377,9 +377,14 @@ export type Principal = {
   expiresAt: number;
 };
 
+/** What a tool beside the servers shares: as much as it takes to change something. */
+export type ToolApp = Pick<App, 'clock' | 'orm' | 'auditKeys' | 'requestHashKey' | 'forget'>;
+/** A call of a server, or of such a tool. */
+export type ToolCall = Call<ToolApp>;
+
 /** One call. */
-export type Call = {
-  app: App;
+export type Call<Shared = App> = {
+  app: Shared;
   principal: Principal;
   /** Answered in metadata and written into log and audit. */
   requestId: string;

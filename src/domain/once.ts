@@ -3,7 +3,7 @@ import { LatchkeyError } from '../base/error.ts';
 import { sameHash } from '../crypto/constant-time.ts';
 import type { Em } from '../db/transaction.ts';
 import { RequestMemo } from '../model/request-memo.ts';
-import type { Call } from './call.ts';
+import type { ToolCall } from './call.ts';
 
 const REMEMBERED_MS = 24 * 3_600_000;
 
@@ -17,6 +17,11 @@ export type Once = {
   content: string;
 };
 
+/** Of the installation's secret: hides what requests said in the hashes that are kept of them. */
+export function requestHashKeyOf(secret: Buffer): Buffer {
+  return createHmac('sha256', secret).update('request hash').digest();
+}
+
 /**
  * Makes a resource once for a `request_id` (AIP-155), in the transaction that `em` is: `make` makes it under the new `id`, `repeat` finds the one made before. Two calls at once wait
  * for each other at the memo's primary key, so it stands first.
@@ -24,7 +29,7 @@ export type Once = {
  */
 export async function once<T>(
   em: Em,
-  call: Call,
+  call: ToolCall,
   { method, requestId, content }: Once,
   id: string,
   { make, repeat }: { make: () => Promise<T>; repeat: (id: string) => Promise<T> },

@@ -8,6 +8,7 @@ import type { Log } from '../base/log.ts';
 import type { Config } from '../config.ts';
 import type { AuditExports } from './audit-export.ts';
 import type { createConnectHandler } from './connect.ts';
+import type { Documentation } from './documentation.ts';
 import type { Health } from './health.ts';
 import { trackSessions } from './http2-sessions.ts';
 import type { RequestProxy } from './proxy.ts';
@@ -30,6 +31,8 @@ type Parts = {
   inbound: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
   /** Answers the audit log. */
   auditExports: Pick<AuditExports, 'serve'>;
+  /** The document of the API, and its page. */
+  documentation: Documentation;
   log: Log;
 };
 type Route = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
@@ -77,7 +80,7 @@ export function listenHttp(server: HttpServer, { host, httpPort }: Config): Prom
   });
 }
 
-function routesOf({ health, metrics, auditExports }: Parts): Record<string, Route> {
+function routesOf({ health, metrics, auditExports, documentation }: Parts): Record<string, Route> {
   return {
     '/healthz': (_, response) => sendJson(response, 200, { status: 'ok' }),
     '/readyz': (_, response) => {
@@ -90,6 +93,7 @@ function routesOf({ health, metrics, auditExports }: Parts): Record<string, Rout
       response.end(text);
     },
     '/audit/export': (request, response) => auditExports.serve(request, response),
+    ...documentation,
   };
 }
 

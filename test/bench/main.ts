@@ -83,8 +83,8 @@ type Contender = { name: string; call: () => Promise<void>; close: () => void };
 async function credentialsBench(env: Env): Promise<void> {
   out(`GetCredentials, 64 in flight: medians of ${ROUNDS} rounds of ${ROUND_MS / 1000} s each, after warming`);
   const empty = await BenchProcess.ready('test/bench/empty-server.ts', {});
-  const warm = await BenchProcess.ready('src/main.ts', env);
-  const cold = await BenchProcess.ready('src/main.ts', { ...env, CREDENTIAL_CACHE_ENTRIES: '0' });
+  const warm = await BenchProcess.ready(['src/cli.ts', 'serve'], env);
+  const cold = await BenchProcess.ready(['src/cli.ts', 'serve'], { ...env, CREDENTIAL_CACHE_ENTRIES: '0' });
   const request = await ownRequest(warm);
   const coldRequests = (await seed(env, 'default', COLD_CONNECTIONS)).map(requestFor);
   let next = 0;
@@ -116,7 +116,7 @@ async function credentialsBench(env: Env): Promise<void> {
 }
 
 async function cacheBench(env: Env): Promise<void> {
-  const server = await BenchProcess.ready('src/main.ts', env);
+  const server = await BenchProcess.ready(['src/cli.ts', 'serve'], env);
   const idle = server.rssMb();
   const ids = await seed(env, 'default', CACHED);
   let next = 0;
@@ -135,7 +135,7 @@ async function cacheBench(env: Env): Promise<void> {
 
 async function listBench(env: Env): Promise<void> {
   out('\nListConnections, pages of 50 from all over the list, 4 in flight');
-  const server = await BenchProcess.ready('src/main.ts', env);
+  const server = await BenchProcess.ready(['src/cli.ts', 'serve'], env);
   const { access } = clientsTo(server, ADMIN_KEY);
   const measured: Measured[] = [];
   for (const rows of [FEW_ROWS, MANY_ROWS]) {

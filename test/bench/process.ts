@@ -25,11 +25,11 @@ export class BenchProcess {
     this.ports = ready.ports ?? [];
   }
 
-  static async ready(script: string, env: Record<string, string>): Promise<BenchProcess> {
+  static async ready(script: string | string[], env: Record<string, string>): Promise<BenchProcess> {
     const path = join(mkdtempSync(join(tmpdir(), 'latchkey-bench-log-')), 'log');
     const log = openSync(path, 'a');
     const { PATH = '', HOME = '' } = process.env;
-    const child = spawn(process.execPath, [...FLAGS, script], {
+    const child = spawn(process.execPath, [...FLAGS, ...[script].flat()], {
       cwd: ROOT,
       env: { PATH, HOME, GRPC_PORT: '0', HTTP_PORT: '0', ...env },
       stdio: ['ignore', log, log],
@@ -40,7 +40,7 @@ export class BenchProcess {
       if (line) return new BenchProcess(child, JSON.parse(line));
       await pause(50);
     }
-    throw new Error(`${script} did not start:\n${readFileSync(path, 'utf8')}`);
+    throw new Error(`${[script].flat().join(' ')} did not start:\n${readFileSync(path, 'utf8')}`);
   }
 
   /** Resident memory in MB. */

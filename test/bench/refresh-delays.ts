@@ -23,7 +23,10 @@ export async function refreshDelaysBench(env: Record<string, string>): Promise<v
   out('\nDelays about refreshes');
   const endpoint = await BenchProcess.ready('test/bench/token-endpoint.ts', {});
   const quiet = { ...env, SANDBOX: 'off', REFRESH_SWEEP_MS: '60000' };
-  const servers = [await BenchProcess.ready('src/main.ts', quiet), await BenchProcess.ready('src/main.ts', quiet)];
+  const servers = [
+    await BenchProcess.ready(['src/cli.ts', 'serve'], quiet),
+    await BenchProcess.ready(['src/cli.ts', 'serve'], quiet),
+  ];
   await calm(servers[0]!, endpoint);
   await followers(servers, endpoint);
   await unrelated(servers[0]!, endpoint);

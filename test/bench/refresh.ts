@@ -15,7 +15,7 @@ export async function refreshBench(env: Env): Promise<void> {
   const database = new Client({ connectionString: env.DATABASE_MIGRATION_URL });
   await database.connect();
   const quiet = { ...env, SANDBOX: 'off', REFRESH_SWEEP_MS: '60000' };
-  const first = await BenchProcess.ready('src/main.ts', quiet);
+  const first = await BenchProcess.ready(['src/cli.ts', 'serve'], quiet);
   const clients = clientsTo(first);
   const fast = await integration(clients, 'fast', endpoint, '/token');
   for (let i = 0; i < DUE; i += 100)
@@ -35,7 +35,7 @@ export async function refreshBench(env: Env): Promise<void> {
 
 async function sweep(database: Client, env: Env, replicas: number) {
   const servers: BenchProcess[] = [];
-  for (let i = 0; i < replicas; i++) servers.push(await BenchProcess.ready('src/main.ts', env));
+  for (let i = 0; i < replicas; i++) servers.push(await BenchProcess.ready(['src/cli.ts', 'serve'], env));
   const transactions = async () => {
     await database.query('select pg_stat_clear_snapshot(), pg_stat_force_next_flush()');
     const { rows } = await database.query(

@@ -18,7 +18,7 @@ export async function requestsBench(env: Record<string, string>): Promise<void> 
     `\nRequests to a server on loopback, ${IN_FLIGHT} in flight: medians of ${ROUNDS} rounds of ${ROUND_MS / 1000} s each`,
   );
   const target = await BenchProcess.ready('test/bench/target.ts', {});
-  const server = await BenchProcess.ready('src/main.ts', { ...env, SANDBOX: 'off' });
+  const server = await BenchProcess.ready(['src/cli.ts', 'serve'], { ...env, SANDBOX: 'off' });
   const { connections } = clientsOf(transportTo('grpc', server, { authorization: `Bearer ${ADMIN_KEY}` }));
   const baseUrl = `http://127.0.0.1:${target.httpPort}/v1`;
   const { connection } = await connections.createConnection({ name: 'bench', baseUrl, credential: bearer('sk-bench') });

@@ -23,7 +23,7 @@ export async function webhooksBench(env: Env): Promise<void> {
     `\nSendWebhook, fire and forget, 64 in flight, 20 hosts: medians of ${ROUNDS} rounds of ${ROUND_MS / 1000} s each, in turn`,
   );
   const receiver = await BenchProcess.ready('test/bench/receiver.ts', {});
-  const server = await BenchProcess.ready('src/main.ts', { ...env, SANDBOX: 'off' });
+  const server = await BenchProcess.ready(['src/cli.ts', 'serve'], { ...env, SANDBOX: 'off' });
   const empty = await BenchProcess.ready('test/bench/empty-server.ts', {});
   const nothing = Buffer.from(toBinary(GetCredentialsRequestSchema, create(GetCredentialsRequestSchema)));
   const caller = grpcCaller(empty.grpcPort, EMPTY_PATH, () => nothing, { authorization: `Bearer ${ADMIN_KEY}` });

@@ -64,7 +64,7 @@ it(`strict: has an entry for every act that was answered, over ${KILLS} kills`, 
   const count = async (what: string) => Number((await database.sql<{ n: string }>(`select ${what}`))[0]!.n);
   await expect.poll(() => count('count(*) as n from latchkey.audit_unsealed'), { timeout: 5_000 }).toBe(0);
   await last.stop();
-  const proof = await new ServerProcess(env, 'src/audit.ts', ['verify', '--json']).exited;
+  const proof = await ServerProcess.command(env, 'audit', 'verify', '--json').exited;
   expect(proof.code, proof.output).toBe(0);
   const sealed = (JSON.parse(proof.output) as ChainReport[]).reduce((sum, { head }) => sum + head.sequence, 0);
   expect(sealed).toBe(await count('count(*) as n from latchkey.audit_entry'));

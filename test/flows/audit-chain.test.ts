@@ -276,7 +276,7 @@ describe('Several replicas', () => {
       await two.stop('SIGKILL');
       await Promise.all([writers, doomed]);
       const command = (...args: string[]): Promise<Exit> =>
-        new ServerProcess(replicas.environment, 'src/audit.ts', args).exited;
+        ServerProcess.command(replicas.environment, 'audit', ...args).exited;
       const waiting = async () =>
         Number((await replicas.database.sql<{ n: string }>('select count(*) as n from latchkey.audit_unsealed'))[0]!.n);
       await expect.poll(waiting, { timeout: 5_000 }).toBe(0);

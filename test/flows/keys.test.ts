@@ -15,8 +15,8 @@ async function started(env: Record<string, string>): Promise<ServerProcess> {
   return server;
 }
 
-function keysCommand(env: Record<string, string>, command: string): Promise<Exit> {
-  const tool = new ServerProcess(env, 'src/keys.ts', [command]);
+function keysCommand(env: Record<string, string>, ...args: string[]): Promise<Exit> {
+  const tool = ServerProcess.command(env, 'keys', ...args);
   cleanups.push(() => tool.stop('SIGKILL'));
   return tool.exited;
 }
@@ -71,7 +71,7 @@ describe('A rotation of the master key', () => {
     // One replica at a time is replaced by one that knows both keys.
     const running = load();
     const mixed = await started(both);
-    const refusedEarly = new ServerProcess(both, 'src/keys.ts', ['rotate']);
+    const refusedEarly = ServerProcess.command(both, 'keys', 'rotate');
     await refusedEarly.says(/waiting for 2 replicas/);
     await refusedEarly.stop('SIGKILL');
     const [first, second] = servers;
@@ -91,7 +91,7 @@ describe('A rotation of the master key', () => {
     expect(failures).toEqual([]);
     expect(calls).toBeGreaterThan(50);
 
-    const status = JSON.parse((await keysCommand(both, 'status')).output);
+    const status = JSON.parse((await keysCommand(both, 'status', '--json')).output);
     expect(status).toMatchObject({ inForce: status.configured[0], tenants: 1 });
     expect(status.replicas).toHaveLength(2);
     expect(await masterKeyNames(database)).toEqual(new Set([status.inForce]));

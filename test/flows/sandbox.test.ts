@@ -168,7 +168,7 @@ describe('The sandbox', () => {
 });
 
 describe('npm run demo', () => {
-  const demo = (env: Record<string, string>) => new ServerProcess(env, 'src/demo.ts').exited;
+  const demo = (env: Record<string, string>) => ServerProcess.command(env, 'demo').exited;
 
   it('connects an account of a sandbox that workers share, and does so again', async () => {
     const taken = createServer().listen(0, '127.0.0.1');

@@ -5,7 +5,8 @@ import { join, resolve } from 'node:path';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
-export type Exit = { code: number | null; signal: NodeJS.Signals | null; output: string };
+/** `output` is what came on both streams, in its order. */
+export type Exit = { code: number | null; signal: NodeJS.Signals | null; output: string; stdout: string };
 
 /** Our server as a process of its own, started as users start it. */
 export class ServerProcess {
@@ -14,12 +15,13 @@ export class ServerProcess {
   grpcPort = 0;
   httpPort = 0;
   #output = '';
+  #stdout = '';
   #heard: (() => void)[] = [];
 
   constructor(
     env: Record<string, string>,
-    script = 'src/main.ts',
-    args: string[] = [],
+    script = 'src/cli.ts',
+    args: string[] = ['serve'],
     command: string[] = [process.execPath],
   ) {
     const clean = Object.fromEntries(
@@ -34,6 +36,7 @@ export class ServerProcess {
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.on('data', (chunk: Buffer) => {
         this.#output += chunk.toString();
+        if (stream === this.child.stdout) this.#stdout += chunk.toString();
         for (const hear of [...this.#heard]) hear();
       });
     }
@@ -41,28 +44,32 @@ export class ServerProcess {
       this.child.on('close', (code, signal) => {
         // A test that meets a crash sees no more of it than a connection that ends.
         if (this.#output.includes('"unexpected error"')) console.error(this.#output);
-        done({ code, signal, output: this.#output });
+        done({ code, signal, output: this.#output, stdout: this.#stdout });
       }),
     );
   }
 
   /** Starts a server and waits until it is ready; throws what it said where it ends instead. */
   static async ready(env: Record<string, string>, script?: string): Promise<ServerProcess> {
-    return ServerProcess.#awaitReady(new ServerProcess(env, script));
+    return new ServerProcess(env, script).ready();
+  }
+
+  /** Runs a command of ours beside servers, until it ends. */
+  static command(env: Record<string, string>, ...args: string[]): ServerProcess {
+    return new ServerProcess(env, 'src/cli.ts', args);
   }
 
   /** The same as the child of a shell, which signals reach in its place. */
   static async readyInShell(env: Record<string, string>): Promise<ServerProcess> {
-    return ServerProcess.#awaitReady(
-      new ServerProcess(env, `"${process.execPath}" src/main.ts; exit`, [], ['sh', '-c']),
-    );
+    return new ServerProcess(env, `"${process.execPath}" src/cli.ts serve; exit`, [], ['sh', '-c']).ready();
   }
 
-  static async #awaitReady(server: ServerProcess): Promise<ServerProcess> {
-    const { grpcPort, httpPort } = JSON.parse(await server.says(/\{[^\n]*"message":"ready"\}/));
-    server.grpcPort = grpcPort;
-    server.httpPort = httpPort;
-    return server;
+  /** Waits until it is ready; throws what it said where it ends instead. */
+  async ready(): Promise<ServerProcess> {
+    const { grpcPort, httpPort } = JSON.parse(await this.says(/\{[^\n]*"message":"ready"\}/));
+    this.grpcPort = grpcPort;
+    this.httpPort = httpPort;
+    return this;
   }
 
   get output(): string {

@@ -6,7 +6,7 @@ import type { Em } from '../../db/transaction.ts';
 import { ApiKey } from '../../model/api-key.ts';
 import { Tenant } from '../../model/tenant.ts';
 import { audit } from '../audit/audit.ts';
-import type { Call } from '../call.ts';
+import type { ToolCall } from '../call.ts';
 import { change } from '../change.ts';
 import { event } from '../events/event.ts';
 import { once } from '../once.ts';
@@ -28,7 +28,7 @@ export type NewApiKey = {
 export type CreatedApiKey = { apiKey: ApiKey; text: SecretText | null };
 
 /** Makes an API key. Fails with PERMISSION_MISSING where it would exceed the caller, TENANT_NOT_FOUND, REQUEST_ID_REUSED. */
-export function createApiKey(call: Call, input: NewApiKey): Promise<CreatedApiKey> {
+export function createApiKey(call: ToolCall, input: NewApiKey): Promise<CreatedApiKey> {
   const now = new Date(call.app.clock.now());
   if (input.expireTime && input.expireTime <= now) throw fieldInvalid('expire_time', 'must be in the future');
   const projectIds = projectsWithin(call, input.projectIds);
@@ -60,7 +60,7 @@ export function createApiKey(call: Call, input: NewApiKey): Promise<CreatedApiKe
 }
 
 /** The operator may make keys in any tenant; for others a foreign tenant does not exist. */
-function callInTenantOf(call: Call, tenantId: string): Call {
+function callInTenantOf(call: ToolCall, tenantId: string): ToolCall {
   if (!tenantId || tenantId === call.principal.tenantId) return call;
   if (!call.principal.permissions.has('tenant:manage')) throw tenantNotFound(tenantId);
   return callIn(call, tenantId);
@@ -75,7 +75,7 @@ function tenantNotFound(tenantId: string): LatchkeyError {
 }
 
 /** A key may do no more than who makes it. */
-function refuseMoreThanOwn(call: Call, scopes: string[], projectIds: string[]): void {
+function refuseMoreThanOwn(call: ToolCall, scopes: string[], projectIds: string[]): void {
   const wanted = expandScopes(scopes);
   if (wanted.length === 0) throw fieldInvalid('scopes', 'names no permission that exists');
   for (const scope of scopes)
@@ -89,7 +89,7 @@ function refuseMoreThanOwn(call: Call, scopes: string[], projectIds: string[]): 
   }
 }
 
-function projectsWithin(call: Call, projectIds: string[]): string[] {
+function projectsWithin(call: ToolCall, projectIds: string[]): string[] {
   const limit = call.principal.projectIds;
   if (!limit) return projectIds;
   if (limit.length === 0) throw fieldInvalid('project_ids', 'the caller has no projects to give');

@@ -5,7 +5,7 @@ import { change } from '../change.ts';
 import { event } from '../events/event.ts';
 
 /** The same call, made in another tenant. */
-export function callIn(call: Call, tenantId: string): Call {
+export function callIn<Shared>(call: Call<Shared>, tenantId: string): Call<Shared> {
   const { app, requestId, address, signal } = call;
   return { app, requestId, address, signal, principal: { ...call.principal, tenantId } };
 }

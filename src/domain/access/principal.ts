@@ -1,4 +1,4 @@
-import type { App, Call, Principal } from '../call.ts';
+import type { App, Call, Principal, ToolApp, ToolCall } from '../call.ts';
 import { expandScopes, type Permission, permissionsOf, ROLES } from './permissions.ts';
 
 /** What concerns the whole tenant, and so no key that is limited to projects. */
@@ -61,6 +61,15 @@ export function principalOfKey(key: KeyIdentity, actsFor: string | null): Princi
     administrator: scopes.includes('*') && !projectIds && !actsFor,
     expiresAt: key.expireTime?.getTime() ?? NEVER,
   };
+}
+
+/** A call of whoever has the database and the master key: the operator, at a command. */
+export function operatorCall(app: ToolApp, tenantId: string): ToolCall {
+  const principal: Principal = {
+    ...{ tenantId, kind: 'system', id: '', userId: null, permissions: new Set(expandScopes(['*'])) },
+    ...{ ownPermissions: new Set(), projectIds: null, administrator: true, expiresAt: NEVER },
+  };
+  return { app, principal, requestId: '', address: '', signal: new AbortController().signal };
 }
 
 /** A call that Latchkey makes itself, in one tenant. */

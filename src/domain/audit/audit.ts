@@ -1,7 +1,7 @@
 import type { Em } from '../../db/transaction.ts';
 import { AuditEntry } from '../../model/audit-entry.ts';
 import type { JsonObject } from '../../model/json.ts';
-import type { Call, ReadEntry } from '../call.ts';
+import type { Call, ReadEntry, ToolCall } from '../call.ts';
 import { newAuditId } from './audit-id.ts';
 
 /** What an entry is about. */
@@ -9,7 +9,7 @@ export type Resource = { type: string; id: string };
 type States = { before?: JsonObject; after?: JsonObject };
 
 /** Adds an entry to the transaction of the change that it speaks of. States are summaries, without secrets. */
-export function audit(em: Em, call: Call, action: string, resource: Resource, states: States = {}): void {
+export function audit(em: Em, call: ToolCall, action: string, resource: Resource, states: States = {}): void {
   const { principal, app } = call;
   const now = app.clock.now();
   em.persist(
@@ -55,7 +55,7 @@ export function readEntry(call: Call, action: string, { type, id }: Resource): R
   };
 }
 
-function actorOf({ principal }: Call) {
+function actorOf({ principal }: ToolCall) {
   const onBehalfOf = principal.kind === 'api_key' ? (principal.userId ?? '') : '';
   return { actorKind: principal.kind, actorId: principal.id, onBehalfOf };
 }

@@ -2,7 +2,7 @@ import { newId } from '../../base/id.ts';
 import type { Em } from '../../db/transaction.ts';
 import type { JsonObject } from '../../model/json.ts';
 import { OutboxEvent } from '../../model/outbox-event.ts';
-import type { Call } from '../call.ts';
+import type { ToolCall } from '../call.ts';
 import type { EventType } from './event-types.ts';
 
 /** What an event is about. The generation tells its versions apart. */
@@ -21,7 +21,7 @@ export const UNKNOWN_OWNER = 'unknown';
 /** Adds an event to the outbox, in the transaction of the change that it speaks of. The payload carries no secret. */
 export function event<Type extends EventType>(
   em: Em,
-  call: Call,
+  call: ToolCall,
   type: Type,
   aggregate: AggregateOf<Type>,
   payload: JsonObject = {},

@@ -20,8 +20,8 @@ export type RotationTools = {
   masterKeys: MasterKeys;
   keyring: Keyring;
   auditKeys: AuditKeys;
-  /** Told what goes on, for people. */
-  progress: (text: string) => void;
+  /** Told what goes on, for people. What passes says how far it is, and is soon said anew. */
+  progress: (text: string, passes?: boolean) => void;
   /** Waits so many ms. */
   pause: (ms: number) => Promise<void>;
 };
@@ -60,7 +60,7 @@ export async function rotateKeys(tools: RotationTools): Promise<RotationReport> 
   for await (const tenantId of tenantIds(tools.pool)) {
     // A data key that was on its way while the replicas learnt the new master key.
     report.dataKeys += await rewrapDataKeys(tools, tenantId);
-    report.values += await resealTenant(tools, tenantId, report.broken);
+    await resealTenant(tools, tenantId, report);
   }
   progress(`${report.values} values are sealed anew`);
   return report;
@@ -103,18 +103,19 @@ async function rewrapDataKeys({ orm, keyring, masterKeys }: RotationTools, tenan
   });
 }
 
-async function resealTenant(tools: RotationTools, tenantId: string, broken: string[]): Promise<number> {
-  let values = 0;
+async function resealTenant(tools: RotationTools, tenantId: string, report: RotationReport): Promise<void> {
+  const before = report.values;
   for (const column of SEALED_COLUMNS) {
     for (let after: string | null = ''; after !== null; ) {
       const batch = await resealBatch(tools, tenantId, column, after);
-      values += batch.values;
-      broken.push(...batch.broken);
+      report.values += batch.values;
+      report.broken.push(...batch.broken);
       after = batch.last;
+      tools.progress(`${report.values} values are sealed anew so far`, true);
     }
   }
-  if (values > 0) await inTenant(tools.orm, tenantId, (em) => recordRotation(em, tools.auditKeys, tenantId));
-  return values;
+  if (report.values > before)
+    await inTenant(tools.orm, tenantId, (em) => recordRotation(em, tools.auditKeys, tenantId));
 }
 
 type ValueRow = { id: string; generation: number; value: Buffer };

@@ -1,15 +1,20 @@
 import cluster from 'node:cluster';
-import { publicUrlOf, type Replica, startReplica } from './app.ts';
-import { banner } from './banner.ts';
-import { type LogOutput, openLog } from './base/log.ts';
-import { type Config, readConfig } from './config.ts';
-import { prepare, startFailure } from './prepare.ts';
-import { clusterMetrics, shareMetrics, tellPrimary, WorkerPool, type WorkerReady } from './workers.ts';
+import { publicUrlOf, type Replica, startReplica } from '../app.ts';
+import { banner } from '../banner.ts';
+import { type LogOutput, openLog } from '../base/log.ts';
+import { type Config, readConfig } from '../config.ts';
+import { prepare } from '../prepare.ts';
+import { clusterMetrics, shareMetrics, tellPrimary, WorkerPool, type WorkerReady } from '../workers.ts';
+import { failureText } from './failure.ts';
 
 type Ending = { stop(): Promise<void> };
 
-/** Start, listen, drain. */
-async function main(): Promise<void> {
+/** Start, listen, drain: as one process, or as one of the workers that it forks. The process ends with 0 when a signal asks for it, else with 1. */
+export async function serve(): Promise<void> {
+  await run().catch(end);
+}
+
+async function run(): Promise<void> {
   const config = readConfig();
   const output = await openLog(config.logLevel, process.stdout.isTTY && !config.production);
   const running = cluster.isWorker ? await runWorker(config, output) : await runPrimary(config, output);
@@ -110,8 +115,6 @@ function leave(output: LogOutput, code: number): void {
 
 /** Ends a process that must not go on. */
 function end(error: unknown): never {
-  process.stderr.write(`\n${startFailure(error)}\n\n`);
+  process.stderr.write(`\n${failureText(error)}\n\n`);
   process.exit(1);
 }
-
-await main().catch(end);

@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
-import { StartError } from './base/error.ts';
-import { readClientConfig } from './config.ts';
-import { callerOf } from './demo/call.ts';
-import { startFailure } from './prepare.ts';
+import { StartError } from '../base/error.ts';
+import { readClientConfig } from '../config.ts';
+import { callerOf } from './client.ts';
+import { Progress, print, printJson } from './output.ts';
 
 type Row = {
   index?: number;
@@ -13,47 +12,30 @@ type Row = {
   connectionId?: string;
 };
 type Report = { rows: Row[]; createdCount?: number };
+type Options = { dryRun?: boolean; skipTaken?: boolean; project?: string; json?: boolean };
 
-const USAGE = 'Usage: npm run import -- connections.json [--dry-run] [--skip-taken] [--project ID] [--json]';
 const MOST_DOCUMENTS = 1_000;
 const IMPORT_MS = 60_000;
 const MARKS: Record<string, string> = { CREATED: '+', WOULD_CREATE: '+', SKIPPED: '-', FAILED: '!' };
 
 /** Imports a file of connections of VaultLogic's Integrations Hub, and prints what became of each. Exit code 1: something is wrong, and nothing was written. */
-async function main(): Promise<void> {
-  const { path, dryRun, skipTaken, projectId, json } = readArguments();
+export async function importFile(path: string, { dryRun = false, skipTaken = false, project = '', json }: Options) {
   const documents = readDocuments(path);
   const { url, key } = readClientConfig();
-  const report = await callerOf(
+  const progress = new Progress();
+  progress.step(`${documents.length} connections are on their way`);
+  const importing = callerOf(
     url,
     key,
     IMPORT_MS,
   )<Report>('ConnectionService/ImportConnections', {
-    ...{ documents, dryRun, projectId },
+    ...{ documents, dryRun, projectId: project },
     onConflict: skipTaken ? 'IMPORT_CONFLICT_SKIP' : 'IMPORT_CONFLICT_FAIL',
   });
-  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : readable(report, dryRun));
+  const report = await importing.finally(() => progress.clear());
+  if (json) printJson(report);
+  else print(readable(report, dryRun));
   if (report.rows.some((row) => actionOf(row) === 'FAILED')) process.exitCode = 1;
-}
-
-function readArguments() {
-  try {
-    const { positionals, values } = parseArgs({
-      allowPositionals: true,
-      options: {
-        'dry-run': { type: 'boolean', default: false },
-        'skip-taken': { type: 'boolean', default: false },
-        project: { type: 'string', default: '' },
-        json: { type: 'boolean', default: false },
-      },
-    });
-    const [path] = positionals;
-    if (!path || positionals.length > 1) throw new Error('one file is imported at a time');
-    const { project, json } = values;
-    return { path, json, projectId: project, dryRun: values['dry-run'], skipTaken: values['skip-taken'] };
-  } catch (error) {
-    throw new StartError(`${(error as Error).message}\n  ${USAGE}`);
-  }
 }
 
 /** A list of documents, or an object with lists of them as `connections` and `externalConnections`. */
@@ -90,14 +72,9 @@ function readable({ rows, createdCount = 0 }: Report, dryRun: boolean): string {
       ? `Nothing was written: ${failed} of ${rows.length} are wrong.`
       : `${createdCount} of ${rows.length} were made.`;
   const tried = `Nothing was written: this was a dry run. ${rows.length - failed} of ${rows.length} are good.`;
-  return `${[...lines, '', dryRun ? tried : outcome].join('\n')}\n`;
+  return [...lines, '', dryRun ? tried : outcome].join('\n');
 }
 
 function actionOf({ action }: Row): string {
   return action.replace('IMPORT_ACTION_', '');
 }
-
-await main().catch((error: unknown) => {
-  process.stderr.write(`${startFailure(error)}\n`);
-  process.exitCode = 1;
-});
