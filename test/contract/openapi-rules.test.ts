@@ -11,7 +11,7 @@ const RUNS = 60;
 const SEED = 20_260_901;
 
 /** What the document has no word for: texts that cannot be stored, bytes that are no base64, times and durations out of their range, depth. */
-const UNSAID = /NUL or half a surrogate|base64|[Dd]uration|Timestamp|nested|recursion|or equal to \d+s/;
+const UNSAID = /NUL or half a surrogate|invalid UTF8|base64|[Dd]uration|Timestamp|nested|recursion|or equal to \d+s/;
 
 /** The message that the server reads of JSON; else why it refuses it. */
 function read(input: DescMessage, json: Json): { canonical: JsonValue } | { refused: string } {
