@@ -100,6 +100,10 @@ export const REASONS = {
   EVENT_ENDPOINT_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such endpoint' },
   EVENT_ENDPOINT_DISABLED: { code: 'FAILED_PRECONDITION', text: 'the endpoint is disabled' },
   EVENT_ENDPOINT_LIMIT_REACHED: { code: 'FAILED_PRECONDITION', text: 'the tenant may have no more endpoints' },
+  LAST_ADMINISTRATOR: { code: 'FAILED_PRECONDITION', text: 'the tenant would have no administrator any more' },
+  TENANT_DELETED: { code: 'PERMISSION_DENIED', text: 'the tenant was deleted' },
+  TENANT_IS_OPERATORS: { code: 'FAILED_PRECONDITION', text: 'the tenant is that of the operator' },
+  RIGHTS_CHANGED: { code: 'ABORTED', text: 'the roles of the caller have changed since the call began' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

@@ -22,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/access_service.proto.
  */
 export const file_latchkey_v1_access_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBsYXRjaGtleS92MS9hY2Nlc3Nfc2VydmljZS5wcm90bxILbGF0Y2hrZXkudjEiDgoMR2V0TWVSZXF1ZXN0IskBCg1HZXRNZVJlc3BvbnNlEhEKCXRlbmFudF9pZBgBIAEoCRIfCgR1c2VyGAIgASgLMhEubGF0Y2hrZXkudjEuVXNlchIkCgdhcGlfa2V5GAMgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhMKC3Blcm1pc3Npb25zGAQgAygJEhcKD293bl9wZXJtaXNzaW9ucxgFIAMoCRITCgtwcm9qZWN0X2lkcxgGIAMoCRIbChNsaW1pdGVkX3RvX3Byb2plY3RzGAcgASgIIn8KEExpc3RVc2Vyc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIInYKEUxpc3RVc2Vyc1Jlc3BvbnNlEiAKBXVzZXJzGAEgAygLMhEubGF0Y2hrZXkudjEuVXNlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIp0BChZVcGRhdGVVc2VyUm9sZXNSZXF1ZXN0EjUKB3VzZXJfaWQYASABKAlCJLpIIXIfMh1edXNlcl9bMC05YS1oamttbnAtdHYtel17MjZ9JBJMCgVyb2xlcxgCIAMoCUI9ukg6kgE3EAQYASIxci8yLV4oYWRtaW58cmVzb3VyY2VfbWFuYWdlcnxhcHByb3ZlcnxyZXF1ZXN0b3IpJCI6ChdVcGRhdGVVc2VyUm9sZXNSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciISChBMaXN0Um9sZXNSZXF1ZXN0IjUKEUxpc3RSb2xlc1Jlc3BvbnNlEiAKBXJvbGVzGAEgAygLMhEubGF0Y2hrZXkudjEuUm9sZSLUAgoTQ3JlYXRlQXBpS2V5UmVxdWVzdBI1CgxkaXNwbGF5X25hbWUYASABKAlCH7pIHHIaEAEY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKyQSPwoGc2NvcGVzGAIgAygJQi+6SCySASkIARAyGAEiIXIfGGQyG14oW2Etel9dKzooW2Etel9dK3xcKil8XCopJBInCgtwcm9qZWN0X2lkcxgDIAMoCUISukgPkgEMEGQYASIGcgQQARhkEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI+Cgl0ZW5hbnRfaWQYBSABKAlCK7pIKHImGGQyIl4oW0EtWmEtejAtOV1bQS1aYS16MC05Ll86fEAtXSopPyQSKwoKcmVxdWVzdF9pZBgGIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQiUQoUQ3JlYXRlQXBpS2V5UmVzcG9uc2USJAoHYXBpX2tleRgBIAEoCzITLmxhdGNoa2V5LnYxLkFwaUtleRITCgZzZWNyZXQYAiABKAlCA4ABASKBAQoSTGlzdEFwaUtleXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCCJ9ChNMaXN0QXBpS2V5c1Jlc3BvbnNlEiUKCGFwaV9rZXlzGAEgAygLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiTgoTUmV2b2tlQXBpS2V5UmVxdWVzdBI3CgphcGlfa2V5X2lkGAEgASgJQiO6SCByHjIcXmtleV9bMC05YS1oamttbnAtdHYtel17MjZ9JCI8ChRSZXZva2VBcGlLZXlSZXNwb25zZRIkCgdhcGlfa2V5GAEgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5IrQBChNDcmVhdGVUZW5hbnRSZXF1ZXN0EjsKCXRlbmFudF9pZBgBIAEoCUIoukglciMYZDIfXltBLVphLXowLTldW0EtWmEtejAtOS5fOnxALV0qJBIzCgxkaXNwbGF5X25hbWUYAiABKAlCHbpIGnIYGP8BMhNeW15ceDAwLVx4MWZceDdmXSokEisKCnJlcXVlc3RfaWQYAyABKAlCF7pIFHISGGQyDl5bXHgyMS1ceDdlXSokIjsKFENyZWF0ZVRlbmFudFJlc3BvbnNlEiMKBnRlbmFudBgBIAEoCzITLmxhdGNoa2V5LnYxLlRlbmFudCKBAQoSTGlzdFRlbmFudHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCCJ8ChNMaXN0VGVuYW50c1Jlc3BvbnNlEiQKB3RlbmFudHMYASADKAsyEy5sYXRjaGtleS52MS5UZW5hbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZTKdBwoNQWNjZXNzU2VydmljZRJJCgVHZXRNZRIZLmxhdGNoa2V5LnYxLkdldE1lUmVxdWVzdBoaLmxhdGNoa2V5LnYxLkdldE1lUmVzcG9uc2UiCZACAaK7GAIQARJeCglMaXN0VXNlcnMSHS5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXF1ZXN0Gh4ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVzcG9uc2UiEpACAaK7GAsKCXVzZXI6cmVhZBJyCg9VcGRhdGVVc2VyUm9sZXMSIy5sYXRjaGtleS52MS5VcGRhdGVVc2VyUm9sZXNSZXF1ZXN0GiQubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJvbGVzUmVzcG9uc2UiFJACAqK7GA0KC3JvbGU6bWFuYWdlElUKCUxpc3RSb2xlcxIdLmxhdGNoa2V5LnYxLkxpc3RSb2xlc1JlcXVlc3QaHi5sYXRjaGtleS52MS5MaXN0Um9sZXNSZXNwb25zZSIJkAIBorsYAhABEmsKDENyZWF0ZUFwaUtleRIgLmxhdGNoa2V5LnYxLkNyZWF0ZUFwaUtleVJlcXVlc3QaIS5sYXRjaGtleS52MS5DcmVhdGVBcGlLZXlSZXNwb25zZSIWorsYEgoOYXBpX2tleTptYW5hZ2UgARJnCgtMaXN0QXBpS2V5cxIfLmxhdGNoa2V5LnYxLkxpc3RBcGlLZXlzUmVxdWVzdBogLmxhdGNoa2V5LnYxLkxpc3RBcGlLZXlzUmVzcG9uc2UiFZACAaK7GA4KDGFwaV9rZXk6cmVhZBJsCgxSZXZva2VBcGlLZXkSIC5sYXRjaGtleS52MS5SZXZva2VBcGlLZXlSZXF1ZXN0GiEubGF0Y2hrZXkudjEuUmV2b2tlQXBpS2V5UmVzcG9uc2UiF5ACAqK7GBAKDmFwaV9rZXk6bWFuYWdlEmgKDENyZWF0ZVRlbmFudBIgLmxhdGNoa2V5LnYxLkNyZWF0ZVRlbmFudFJlcXVlc3QaIS5sYXRjaGtleS52MS5DcmVhdGVUZW5hbnRSZXNwb25zZSITorsYDwoNdGVuYW50Om1hbmFnZRJoCgtMaXN0VGVuYW50cxIfLmxhdGNoa2V5LnYxLkxpc3RUZW5hbnRzUmVxdWVzdBogLmxhdGNoa2V5LnYxLkxpc3RUZW5hbnRzUmVzcG9uc2UiFpACAaK7GA8KDXRlbmFudDptYW5hZ2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_api_key, file_latchkey_v1_role, file_latchkey_v1_tenant, file_latchkey_v1_user]);
+  fileDesc("CiBsYXRjaGtleS92MS9hY2Nlc3Nfc2VydmljZS5wcm90bxILbGF0Y2hrZXkudjEiDgoMR2V0TWVSZXF1ZXN0IskBCg1HZXRNZVJlc3BvbnNlEhEKCXRlbmFudF9pZBgBIAEoCRIfCgR1c2VyGAIgASgLMhEubGF0Y2hrZXkudjEuVXNlchIkCgdhcGlfa2V5GAMgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhMKC3Blcm1pc3Npb25zGAQgAygJEhcKD293bl9wZXJtaXNzaW9ucxgFIAMoCRITCgtwcm9qZWN0X2lkcxgGIAMoCRIbChNsaW1pdGVkX3RvX3Byb2plY3RzGAcgASgIIn8KEExpc3RVc2Vyc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIInYKEUxpc3RVc2Vyc1Jlc3BvbnNlEiAKBXVzZXJzGAEgAygLMhEubGF0Y2hrZXkudjEuVXNlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIkcKDkdldFVzZXJSZXF1ZXN0EjUKB3VzZXJfaWQYASABKAlCJLpIIXIfMh1edXNlcl9bMC05YS1oamttbnAtdHYtel17MjZ9JCIyCg9HZXRVc2VyUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXIitAEKFlVwZGF0ZVVzZXJSb2xlc1JlcXVlc3QSNQoHdXNlcl9pZBgBIAEoCUIkukghch8yHV51c2VyX1swLTlhLWhqa21ucC10di16XXsyNn0kEkwKBXJvbGVzGAIgAygJQj26SDqSATcQBBgBIjFyLzItXihhZG1pbnxyZXNvdXJjZV9tYW5hZ2VyfGFwcHJvdmVyfHJlcXVlc3RvcikkEhUKBGV0YWcYAyABKAlCB7pIBHICGGQiOgoXVXBkYXRlVXNlclJvbGVzUmVzcG9uc2USHwoEdXNlchgBIAEoCzIRLmxhdGNoa2V5LnYxLlVzZXIieAoRRGVsZXRlVXNlclJlcXVlc3QSNQoHdXNlcl9pZBgBIAEoCUIkukghch8yHV51c2VyX1swLTlhLWhqa21ucC10di16XXsyNn0kEhUKBGV0YWcYAiABKAlCB7pIBHICGGQSFQoNa2VlcF9hcGlfa2V5cxgDIAEoCCIxChJEZWxldGVVc2VyUmVzcG9uc2USGwoTcmV2b2tlZF9hcGlfa2V5X2lkcxgBIAMoCSISChBMaXN0Um9sZXNSZXF1ZXN0IjUKEUxpc3RSb2xlc1Jlc3BvbnNlEiAKBXJvbGVzGAEgAygLMhEubGF0Y2hrZXkudjEuUm9sZSLUAgoTQ3JlYXRlQXBpS2V5UmVxdWVzdBI1CgxkaXNwbGF5X25hbWUYASABKAlCH7pIHHIaEAEY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKyQSPwoGc2NvcGVzGAIgAygJQi+6SCySASkIARAyGAEiIXIfGGQyG14oW2Etel9dKzooW2Etel9dK3xcKil8XCopJBInCgtwcm9qZWN0X2lkcxgDIAMoCUISukgPkgEMEGQYASIGcgQQARhkEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI+Cgl0ZW5hbnRfaWQYBSABKAlCK7pIKHImGGQyIl4oW0EtWmEtejAtOV1bQS1aYS16MC05Ll86fEAtXSopPyQSKwoKcmVxdWVzdF9pZBgGIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQiUQoUQ3JlYXRlQXBpS2V5UmVzcG9uc2USJAoHYXBpX2tleRgBIAEoCzITLmxhdGNoa2V5LnYxLkFwaUtleRITCgZzZWNyZXQYAiABKAlCA4ABASKBAQoSTGlzdEFwaUtleXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCCJ9ChNMaXN0QXBpS2V5c1Jlc3BvbnNlEiUKCGFwaV9rZXlzGAEgAygLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiTgoTUmV2b2tlQXBpS2V5UmVxdWVzdBI3CgphcGlfa2V5X2lkGAEgASgJQiO6SCByHjIcXmtleV9bMC05YS1oamttbnAtdHYtel17MjZ9JCI8ChRSZXZva2VBcGlLZXlSZXNwb25zZRIkCgdhcGlfa2V5GAEgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5IrQBChNDcmVhdGVUZW5hbnRSZXF1ZXN0EjsKCXRlbmFudF9pZBgBIAEoCUIoukglciMYZDIfXltBLVphLXowLTldW0EtWmEtejAtOS5fOnxALV0qJBIzCgxkaXNwbGF5X25hbWUYAiABKAlCHbpIGnIYGP8BMhNeW15ceDAwLVx4MWZceDdmXSokEisKCnJlcXVlc3RfaWQYAyABKAlCF7pIFHISGGQyDl5bXHgyMS1ceDdlXSokIjsKFENyZWF0ZVRlbmFudFJlc3BvbnNlEiMKBnRlbmFudBgBIAEoCzITLmxhdGNoa2V5LnYxLlRlbmFudCKLAQoTRGVsZXRlVGVuYW50UmVxdWVzdBI7Cgl0ZW5hbnRfaWQYASABKAlCKLpIJXIjGGQyH15bQS1aYS16MC05XVtBLVphLXowLTkuXzp8QC1dKiQSIgoRY29uZmlybV90ZW5hbnRfaWQYAiABKAlCB7pIBHICGGQSEwoLaW1tZWRpYXRlbHkYAyABKAgiOwoURGVsZXRlVGVuYW50UmVzcG9uc2USIwoGdGVuYW50GAEgASgLMhMubGF0Y2hrZXkudjEuVGVuYW50IoEBChJMaXN0VGVuYW50c1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIInwKE0xpc3RUZW5hbnRzUmVzcG9uc2USJAoHdGVuYW50cxgBIAMoCzITLmxhdGNoa2V5LnYxLlRlbmFudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplMskJCg1BY2Nlc3NTZXJ2aWNlEkkKBUdldE1lEhkubGF0Y2hrZXkudjEuR2V0TWVSZXF1ZXN0GhoubGF0Y2hrZXkudjEuR2V0TWVSZXNwb25zZSIJkAIBorsYAhABEl4KCUxpc3RVc2VycxIdLmxhdGNoa2V5LnYxLkxpc3RVc2Vyc1JlcXVlc3QaHi5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXNwb25zZSISkAIBorsYCwoJdXNlcjpyZWFkElgKB0dldFVzZXISGy5sYXRjaGtleS52MS5HZXRVc2VyUmVxdWVzdBocLmxhdGNoa2V5LnYxLkdldFVzZXJSZXNwb25zZSISkAIBorsYCwoJdXNlcjpyZWFkEnIKD1VwZGF0ZVVzZXJSb2xlcxIjLmxhdGNoa2V5LnYxLlVwZGF0ZVVzZXJSb2xlc1JlcXVlc3QaJC5sYXRjaGtleS52MS5VcGRhdGVVc2VyUm9sZXNSZXNwb25zZSIUkAICorsYDQoLcm9sZTptYW5hZ2USYwoKRGVsZXRlVXNlchIeLmxhdGNoa2V5LnYxLkRlbGV0ZVVzZXJSZXF1ZXN0Gh8ubGF0Y2hrZXkudjEuRGVsZXRlVXNlclJlc3BvbnNlIhSQAgKiuxgNCgt1c2VyOmRlbGV0ZRJVCglMaXN0Um9sZXMSHS5sYXRjaGtleS52MS5MaXN0Um9sZXNSZXF1ZXN0Gh4ubGF0Y2hrZXkudjEuTGlzdFJvbGVzUmVzcG9uc2UiCZACAaK7GAIQARJrCgxDcmVhdGVBcGlLZXkSIC5sYXRjaGtleS52MS5DcmVhdGVBcGlLZXlSZXF1ZXN0GiEubGF0Y2hrZXkudjEuQ3JlYXRlQXBpS2V5UmVzcG9uc2UiFqK7GBIKDmFwaV9rZXk6bWFuYWdlIAESZwoLTGlzdEFwaUtleXMSHy5sYXRjaGtleS52MS5MaXN0QXBpS2V5c1JlcXVlc3QaIC5sYXRjaGtleS52MS5MaXN0QXBpS2V5c1Jlc3BvbnNlIhWQAgGiuxgOCgxhcGlfa2V5OnJlYWQSbAoMUmV2b2tlQXBpS2V5EiAubGF0Y2hrZXkudjEuUmV2b2tlQXBpS2V5UmVxdWVzdBohLmxhdGNoa2V5LnYxLlJldm9rZUFwaUtleVJlc3BvbnNlIheQAgKiuxgQCg5hcGlfa2V5Om1hbmFnZRJoCgxDcmVhdGVUZW5hbnQSIC5sYXRjaGtleS52MS5DcmVhdGVUZW5hbnRSZXF1ZXN0GiEubGF0Y2hrZXkudjEuQ3JlYXRlVGVuYW50UmVzcG9uc2UiE6K7GA8KDXRlbmFudDptYW5hZ2USawoMRGVsZXRlVGVuYW50EiAubGF0Y2hrZXkudjEuRGVsZXRlVGVuYW50UmVxdWVzdBohLmxhdGNoa2V5LnYxLkRlbGV0ZVRlbmFudFJlc3BvbnNlIhaQAgKiuxgPCg10ZW5hbnQ6bWFuYWdlEmgKC0xpc3RUZW5hbnRzEh8ubGF0Y2hrZXkudjEuTGlzdFRlbmFudHNSZXF1ZXN0GiAubGF0Y2hrZXkudjEuTGlzdFRlbmFudHNSZXNwb25zZSIWkAIBorsYDwoNdGVuYW50Om1hbmFnZWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_api_key, file_latchkey_v1_role, file_latchkey_v1_tenant, file_latchkey_v1_user]);
 
 /**
  * Request of GetMe.
@@ -180,6 +180,48 @@ export const ListUsersResponseSchema: GenMessage<ListUsersResponse> = /*@__PURE_
   messageDesc(file_latchkey_v1_access_service, 3);
 
 /**
+ * Request of GetUser.
+ *
+ * @generated from message latchkey.v1.GetUserRequest
+ */
+export type GetUserRequest = Message<"latchkey.v1.GetUserRequest"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.GetUserRequest.
+ * Use `create(GetUserRequestSchema)` to create a new message.
+ */
+export const GetUserRequestSchema: GenMessage<GetUserRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 4);
+
+/**
+ * Response of GetUser.
+ *
+ * @generated from message latchkey.v1.GetUserResponse
+ */
+export type GetUserResponse = Message<"latchkey.v1.GetUserResponse"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: latchkey.v1.User user = 1;
+   */
+  user?: User | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.GetUserResponse.
+ * Use `create(GetUserResponseSchema)` to create a new message.
+ */
+export const GetUserResponseSchema: GenMessage<GetUserResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 5);
+
+/**
  * Request of UpdateUserRoles.
  *
  * @generated from message latchkey.v1.UpdateUserRolesRequest
@@ -198,6 +240,13 @@ export type UpdateUserRolesRequest = Message<"latchkey.v1.UpdateUserRolesRequest
    * @generated from field: repeated string roles = 2;
    */
   roles: string[];
+
+  /**
+   * The etag that was read; empty: change whatever is there.
+   *
+   * @generated from field: string etag = 3;
+   */
+  etag: string;
 };
 
 /**
@@ -205,7 +254,7 @@ export type UpdateUserRolesRequest = Message<"latchkey.v1.UpdateUserRolesRequest
  * Use `create(UpdateUserRolesRequestSchema)` to create a new message.
  */
 export const UpdateUserRolesRequestSchema: GenMessage<UpdateUserRolesRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 4);
+  messageDesc(file_latchkey_v1_access_service, 6);
 
 /**
  * Response of UpdateUserRoles.
@@ -226,7 +275,63 @@ export type UpdateUserRolesResponse = Message<"latchkey.v1.UpdateUserRolesRespon
  * Use `create(UpdateUserRolesResponseSchema)` to create a new message.
  */
 export const UpdateUserRolesResponseSchema: GenMessage<UpdateUserRolesResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 5);
+  messageDesc(file_latchkey_v1_access_service, 7);
+
+/**
+ * Request of DeleteUser.
+ *
+ * @generated from message latchkey.v1.DeleteUserRequest
+ */
+export type DeleteUserRequest = Message<"latchkey.v1.DeleteUserRequest"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The etag that was read; empty: delete whatever is there.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * Leaves the API keys that the user made in force, for services that go on with them: whoever has their texts still gets in.
+   *
+   * @generated from field: bool keep_api_keys = 3;
+   */
+  keepApiKeys: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteUserRequest.
+ * Use `create(DeleteUserRequestSchema)` to create a new message.
+ */
+export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 8);
+
+/**
+ * Response of DeleteUser.
+ *
+ * @generated from message latchkey.v1.DeleteUserResponse
+ */
+export type DeleteUserResponse = Message<"latchkey.v1.DeleteUserResponse"> & {
+  /**
+   * The API keys that ended.
+   *
+   * @generated from field: repeated string revoked_api_key_ids = 1;
+   */
+  revokedApiKeyIds: string[];
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteUserResponse.
+ * Use `create(DeleteUserResponseSchema)` to create a new message.
+ */
+export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 9);
 
 /**
  * Request of ListRoles.
@@ -241,7 +346,7 @@ export type ListRolesRequest = Message<"latchkey.v1.ListRolesRequest"> & {
  * Use `create(ListRolesRequestSchema)` to create a new message.
  */
 export const ListRolesRequestSchema: GenMessage<ListRolesRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 6);
+  messageDesc(file_latchkey_v1_access_service, 10);
 
 /**
  * Response of ListRoles.
@@ -262,7 +367,7 @@ export type ListRolesResponse = Message<"latchkey.v1.ListRolesResponse"> & {
  * Use `create(ListRolesResponseSchema)` to create a new message.
  */
 export const ListRolesResponseSchema: GenMessage<ListRolesResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 7);
+  messageDesc(file_latchkey_v1_access_service, 11);
 
 /**
  * Request of CreateApiKey.
@@ -318,7 +423,7 @@ export type CreateApiKeyRequest = Message<"latchkey.v1.CreateApiKeyRequest"> & {
  * Use `create(CreateApiKeyRequestSchema)` to create a new message.
  */
 export const CreateApiKeyRequestSchema: GenMessage<CreateApiKeyRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 8);
+  messageDesc(file_latchkey_v1_access_service, 12);
 
 /**
  * Response of CreateApiKey.
@@ -346,7 +451,7 @@ export type CreateApiKeyResponse = Message<"latchkey.v1.CreateApiKeyResponse"> &
  * Use `create(CreateApiKeyResponseSchema)` to create a new message.
  */
 export const CreateApiKeyResponseSchema: GenMessage<CreateApiKeyResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 9);
+  messageDesc(file_latchkey_v1_access_service, 13);
 
 /**
  * Request of ListApiKeys.
@@ -388,7 +493,7 @@ export type ListApiKeysRequest = Message<"latchkey.v1.ListApiKeysRequest"> & {
  * Use `create(ListApiKeysRequestSchema)` to create a new message.
  */
 export const ListApiKeysRequestSchema: GenMessage<ListApiKeysRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 10);
+  messageDesc(file_latchkey_v1_access_service, 14);
 
 /**
  * Response of ListApiKeys.
@@ -423,7 +528,7 @@ export type ListApiKeysResponse = Message<"latchkey.v1.ListApiKeysResponse"> & {
  * Use `create(ListApiKeysResponseSchema)` to create a new message.
  */
 export const ListApiKeysResponseSchema: GenMessage<ListApiKeysResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 11);
+  messageDesc(file_latchkey_v1_access_service, 15);
 
 /**
  * Request of RevokeApiKey.
@@ -444,7 +549,7 @@ export type RevokeApiKeyRequest = Message<"latchkey.v1.RevokeApiKeyRequest"> & {
  * Use `create(RevokeApiKeyRequestSchema)` to create a new message.
  */
 export const RevokeApiKeyRequestSchema: GenMessage<RevokeApiKeyRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 12);
+  messageDesc(file_latchkey_v1_access_service, 16);
 
 /**
  * Response of RevokeApiKey.
@@ -465,7 +570,7 @@ export type RevokeApiKeyResponse = Message<"latchkey.v1.RevokeApiKeyResponse"> &
  * Use `create(RevokeApiKeyResponseSchema)` to create a new message.
  */
 export const RevokeApiKeyResponseSchema: GenMessage<RevokeApiKeyResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 13);
+  messageDesc(file_latchkey_v1_access_service, 17);
 
 /**
  * Request of CreateTenant.
@@ -500,7 +605,7 @@ export type CreateTenantRequest = Message<"latchkey.v1.CreateTenantRequest"> & {
  * Use `create(CreateTenantRequestSchema)` to create a new message.
  */
 export const CreateTenantRequestSchema: GenMessage<CreateTenantRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 14);
+  messageDesc(file_latchkey_v1_access_service, 18);
 
 /**
  * Response of CreateTenant.
@@ -521,7 +626,63 @@ export type CreateTenantResponse = Message<"latchkey.v1.CreateTenantResponse"> &
  * Use `create(CreateTenantResponseSchema)` to create a new message.
  */
 export const CreateTenantResponseSchema: GenMessage<CreateTenantResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 15);
+  messageDesc(file_latchkey_v1_access_service, 19);
+
+/**
+ * Request of DeleteTenant.
+ *
+ * @generated from message latchkey.v1.DeleteTenantRequest
+ */
+export type DeleteTenantRequest = Message<"latchkey.v1.DeleteTenantRequest"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * The same once more, for this cannot be undone.
+   *
+   * @generated from field: string confirm_tenant_id = 2;
+   */
+  confirmTenantId: string;
+
+  /**
+   * Destroys the data keys before this call answers. Nothing is revoked at providers then: tokens that somebody has taken work there until they end.
+   *
+   * @generated from field: bool immediately = 3;
+   */
+  immediately: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteTenantRequest.
+ * Use `create(DeleteTenantRequestSchema)` to create a new message.
+ */
+export const DeleteTenantRequestSchema: GenMessage<DeleteTenantRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 20);
+
+/**
+ * Response of DeleteTenant.
+ *
+ * @generated from message latchkey.v1.DeleteTenantResponse
+ */
+export type DeleteTenantResponse = Message<"latchkey.v1.DeleteTenantResponse"> & {
+  /**
+   * The tenant, as it stands now.
+   *
+   * @generated from field: latchkey.v1.Tenant tenant = 1;
+   */
+  tenant?: Tenant | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteTenantResponse.
+ * Use `create(DeleteTenantResponseSchema)` to create a new message.
+ */
+export const DeleteTenantResponseSchema: GenMessage<DeleteTenantResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 21);
 
 /**
  * Request of ListTenants.
@@ -563,7 +724,7 @@ export type ListTenantsRequest = Message<"latchkey.v1.ListTenantsRequest"> & {
  * Use `create(ListTenantsRequestSchema)` to create a new message.
  */
 export const ListTenantsRequestSchema: GenMessage<ListTenantsRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 16);
+  messageDesc(file_latchkey_v1_access_service, 22);
 
 /**
  * Response of ListTenants.
@@ -598,7 +759,7 @@ export type ListTenantsResponse = Message<"latchkey.v1.ListTenantsResponse"> & {
  * Use `create(ListTenantsResponseSchema)` to create a new message.
  */
 export const ListTenantsResponseSchema: GenMessage<ListTenantsResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 17);
+  messageDesc(file_latchkey_v1_access_service, 23);
 
 /**
  * Who may do what: users, roles, API keys and tenants.
@@ -628,8 +789,22 @@ export const AccessService: GenService<{
     output: typeof ListUsersResponseSchema;
   },
   /**
-   * Replaces the roles assigned to a user. Roles that come from groups stay.
+   * Answers a user.
    * Fails with USER_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.AccessService.GetUser
+   */
+  getUser: {
+    methodKind: "unary";
+    input: typeof GetUserRequestSchema;
+    output: typeof GetUserResponseSchema;
+  },
+  /**
+   * Replaces the roles assigned to a user. Roles that come from groups stay. Holds on every replica within 5 seconds: streams of the user, and requests that
+   * the proxy is passing on for them, end then with RIGHTS_CHANGED; other calls that are under way end as they began.
+   * The last user who is an administrator, by an assigned role or by the groups of their last token, stays one: API keys do not count, whatever they permit. Groups that the identity provider
+   * takes away cannot be refused.
+   * Fails with USER_NOT_FOUND, ETAG_MISMATCH, LAST_ADMINISTRATOR.
    *
    * @generated from rpc latchkey.v1.AccessService.UpdateUserRoles
    */
@@ -637,6 +812,24 @@ export const AccessService: GenService<{
     methodKind: "unary";
     input: typeof UpdateUserRolesRequestSchema;
     output: typeof UpdateUserRolesResponseSchema;
+  },
+  /**
+   * Deletes a user. From then on no call of theirs succeeds, here at once, on every replica within 5 seconds, and what is under way for them ends. What is theirs goes, at once or by a job
+   * that nothing interrupts for good:
+   *  - connections that they own, whose tokens are revoked at the providers, for a day if need be, and authorizations for them;
+   *  - accounts that were made for them, deleted at the provider; what it does not take for a day is forgotten here alone;
+   *  - API keys that they made (keep_api_keys leaves them), authorizations that they began;
+   *  - inbound endpoints of their connections with all messages, and deliveries, sent or not.
+   * What is the tenant's stays: connections of projects and of the whole tenant, secrets, integrations, endpoints for events, whoever made them. The audit log stays as it is and names ids;
+   * events stay until their retention ends. Somebody whom the identity provider still lets in under the same subject is a new user then, without any of it.
+   * Fails with USER_NOT_FOUND, ETAG_MISMATCH, LAST_ADMINISTRATOR (as UpdateUserRoles).
+   *
+   * @generated from rpc latchkey.v1.AccessService.DeleteUser
+   */
+  deleteUser: {
+    methodKind: "unary";
+    input: typeof DeleteUserRequestSchema;
+    output: typeof DeleteUserResponseSchema;
   },
   /**
    * Lists the roles and what each permits.
@@ -650,7 +843,7 @@ export const AccessService: GenService<{
   },
   /**
    * Makes an API key and answers its text, this once.
-   * Fails with PERMISSION_MISSING where a scope exceeds the caller's own, TENANT_NOT_FOUND, REQUEST_ID_REUSED.
+   * Fails with PERMISSION_MISSING where a scope exceeds the caller's own, TENANT_NOT_FOUND, TENANT_DELETED, REQUEST_ID_REUSED.
    *
    * @generated from rpc latchkey.v1.AccessService.CreateApiKey
    */
@@ -682,8 +875,8 @@ export const AccessService: GenService<{
     output: typeof RevokeApiKeyResponseSchema;
   },
   /**
-   * Makes a tenant. For the operator.
-   * Fails with TENANT_ID_TAKEN, REQUEST_ID_REUSED.
+   * Makes a tenant. For the operator. Under the id of one that was deleted it is a new one, without anything of the other.
+   * Fails with TENANT_ID_TAKEN, REQUEST_ID_REUSED, and while one of this id is being deleted with TENANT_DELETED.
    *
    * @generated from rpc latchkey.v1.AccessService.CreateTenant
    */
@@ -691,6 +884,22 @@ export const AccessService: GenService<{
     methodKind: "unary";
     input: typeof CreateTenantRequestSchema;
     output: typeof CreateTenantResponseSchema;
+  },
+  /**
+   * Deletes a tenant and all that it has. For the operator. From then on no credential of it is taken, here at once, on every replica within 5 seconds, and what is under way for it ends.
+   * Then a job revokes its tokens and deletes its accounts at their providers, and destroys its data keys once that is done, at the latest after 24 hours, or at once with `immediately`: nothing
+   * of the tenant opens any more. Then it removes every row, the audit log too. In the operator's tenant the audit log tells who deleted it (`tenant_deleted`), that its keys are destroyed and
+   * where the chain of its audit log ended (`tenant_keys_destroyed`), and that nothing is left (`tenant_erased`); so do events.
+   * Backups of before hold the tenant as long as they are kept, with its data keys, which a master key of then opens.
+   * No token makes the tenant anew: TENANT_DELETED. CreateTenant does. No change where it is being deleted, but for `immediately`, which ends the waiting.
+   * Fails with TENANT_NOT_FOUND, TENANT_IS_OPERATORS, FIELD_INVALID.
+   *
+   * @generated from rpc latchkey.v1.AccessService.DeleteTenant
+   */
+  deleteTenant: {
+    methodKind: "unary";
+    input: typeof DeleteTenantRequestSchema;
+    output: typeof DeleteTenantResponseSchema;
   },
   /**
    * Lists the tenants, by id. For the operator.

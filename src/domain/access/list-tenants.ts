@@ -1,10 +1,18 @@
 import { fieldInvalid } from '../../base/error.ts';
 import { hot } from '../../db/hot.ts';
 import { type Page, type PageRequest, pageSizeOf } from '../../db/paging.ts';
+import type { Tenant, TenantState } from '../../model/tenant.ts';
 import type { Call } from '../call.ts';
 
-export type TenantRow = { tenantId: string; displayName: string; createTime: Date };
-type Row = { tenant_id: string; display_name: string; create_time: string };
+export type TenantRow = Pick<Tenant, 'tenantId' | 'displayName' | 'createTime' | 'state' | 'deleteTime' | 'eraseTime'>;
+type Row = {
+  tenant_id: string;
+  display_name: string;
+  create_time: string;
+  state: TenantState;
+  delete_time: string | null;
+  erase_time: string | null;
+};
 
 /** Lists all tenants, by id. Fails with PAGE_TOKEN_INVALID. */
 export async function listTenants(call: Call, request: PageRequest): Promise<Page<TenantRow>> {
@@ -18,6 +26,9 @@ export async function listTenants(call: Call, request: PageRequest): Promise<Pag
     tenantId: row.tenant_id,
     displayName: row.display_name,
     createTime: new Date(row.create_time),
+    state: row.state,
+    deleteTime: row.delete_time ? new Date(row.delete_time) : null,
+    eraseTime: row.erase_time ? new Date(row.erase_time) : null,
   }));
   const last = rows.length > size ? items.at(-1) : undefined;
   return {

@@ -12,7 +12,7 @@ export function listUsers(call: Call, request: PageRequest): Promise<Page<User>>
       call.principal.tenantId,
       {
         table: 'app_user',
-        conditions: [],
+        conditions: [{ sql: 'delete_time is null', params: [] }],
         orderBy: [{ column: 'id' }],
         descending: true,
         sortValues: (row) => [row.id],

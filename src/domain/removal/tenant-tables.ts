@@ -1,0 +1,16 @@
+/**
+ * Every table with rows of a tenant, in the order in which they go: what is acted upon by itself first, what others refer to last. Not here: `tenant`, whose row goes last of all, what is in its
+ * place then (`deleted_tenant`), and what erase_tenant_log removes.
+ */
+export const TENANT_TABLES = [
+  ...['delivery', 'event_fan_out', 'event_endpoint', 'connection_health', 'credential', 'credential_secret_ref'],
+  ...['token_generation', 'app_authorization', 'revocation', 'provider_account', 'inbound_message', 'inbound_endpoint'],
+  ...['connection_usage', 'circuit', 'connection', 'integration_secret', 'integration', 'provider', 'secret'],
+  ...['rate_window', 'request_memo', 'api_key', 'app_user', 'data_key', 'audit_unsealed'],
+] as const;
+
+/** Those of them by which Latchkey acts for the tenant without being called. */
+export const ACTED_UPON = [
+  ...['delivery', 'event_fan_out', 'event_endpoint', 'connection_health', 'app_authorization'],
+  ...['inbound_message', 'inbound_endpoint'],
+] as const satisfies readonly (typeof TENANT_TABLES)[number][];
