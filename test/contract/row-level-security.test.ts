@@ -1,5 +1,6 @@
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { LOG_TABLES, TENANT_TABLES } from '../../src/domain/removal/tenant-tables.ts';
 import { bearer } from '../harness/credentials.ts';
 import { TestServer } from '../harness/server.ts';
 
@@ -54,7 +55,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(29);
+    expect(tables.length).toBe(30);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');
@@ -147,10 +148,41 @@ describe('Row-level security', () => {
     });
   });
 
+  it('removes no log of a tenant that is not being erased', async () => {
+    const entries = () => server.database.sql('select from latchkey.audit_entry');
+    const before = await entries();
+    await asService(async (client) => {
+      for (const tenant of ['one', 'two', 'default']) {
+        await client.query(
+          `begin; select set_config('role', 'latchkey_service', true), set_config('latchkey.tenant', 'one', true)`,
+        );
+        const { rows } = await client.query('select latchkey.erase_tenant_log($1, 100) as erased', [tenant]);
+        expect(rows).toEqual([{ erased: 0 }]);
+        await client.query('commit');
+      }
+    });
+    expect(await entries()).toHaveLength(before.length);
+  });
+
+  it('knows of every table how a tenant goes from it, those that refer to others first', async () => {
+    const removed: readonly string[] = [...TENANT_TABLES, ...LOG_TABLES];
+    expect([...removed, 'deleted_tenant', 'tenant'].sort()).toEqual((await tenantTables()).sort());
+    const references = await server.database.sql<{ from: string; to: string }>(
+      `select f.relname as from, t.relname as to from pg_constraint c join pg_class f on f.oid = c.conrelid join pg_class t on t.oid = c.confrelid
+         join pg_namespace n on n.oid = f.relnamespace
+        where n.nspname = 'latchkey' and c.contype = 'f' and c.confdeltype = 'a' and t.relname <> 'tenant'`,
+    );
+    expect(references.length).toBeGreaterThan(3);
+    for (const { from, to } of references)
+      expect(removed.indexOf(from), `${from}, ${to}`).toBeLessThan(removed.indexOf(to));
+  });
+
   it('answers routing columns alone to those that start without a tenant', async () => {
     await asService(async (client) => {
       const { rows } = await client.query(`select * from latchkey.route_tenants('', 10, 0)`);
-      expect(Object.keys(rows[0])).toEqual(['tenant_id', 'display_name', 'create_time']);
+      expect(Object.keys(rows[0])).toEqual([
+        ...['tenant_id', 'display_name', 'create_time', 'state', 'delete_time', 'erase_time'],
+      ]);
       await expect(client.query('select tenant_id from latchkey.api_key')).resolves.toMatchObject({ rowCount: 0 });
       const grants = await server.database.sql<{ column_name: string; table_name: string }>(
         `select table_name, column_name from information_schema.column_privileges where grantee = 'latchkey_router' group by 1, 2 order by 1, 2`,
@@ -165,6 +197,10 @@ describe('Row-level security', () => {
         'app_authorization.status',
         'app_authorization.tenant_id',
         'app_authorization.ticket_hash',
+        'audit_entry.id',
+        'audit_entry.tenant_id',
+        'audit_seal.first_sequence',
+        'audit_seal.tenant_id',
         'audit_unsealed.entries',
         'audit_unsealed.queue_time',
         'audit_unsealed.tenant_id',
@@ -231,7 +267,10 @@ describe('Row-level security', () => {
         'revocation.settle_time',
         'revocation.tenant_id',
         'tenant.create_time',
+        'tenant.delete_time',
         'tenant.display_name',
+        'tenant.erase_time',
+        'tenant.state',
         'tenant.tenant_id',
       ]);
     });

@@ -2,7 +2,7 @@ import { LatchkeyError } from '../../base/error.ts';
 import type { Call } from '../call.ts';
 import { refuseUnlessValid } from './refuse-unless-valid.ts';
 
-const LOOK_MS = 4_000;
+const LOOK_MS = 3_000;
 /** For how long a call goes on of which nobody knows whether it may, because the database does not answer. */
 const UNKNOWN_MS = 30_000;
 

@@ -13,7 +13,7 @@ import { deleteRows } from './delete-rows.ts';
 import { destroyKeys } from './destroy-keys.ts';
 import { removeAccounts } from './remove-accounts.ts';
 import { removeConnections } from './remove-connections.ts';
-import { ACTED_UPON, TENANT_TABLES } from './tenant-tables.ts';
+import { ACTED_UPON, LOG_TABLES, TENANT_TABLES } from './tenant-tables.ts';
 
 /** Other jobs wait for the same few workers. */
 const AT_A_TIME_MS = 10_000;
@@ -94,7 +94,7 @@ async function finish(call: Call): Promise<boolean> {
 /** Whether nothing but the row of its own is left of the tenant whose transaction this is. */
 async function isEmpty(em: Em): Promise<boolean> {
   const left = await em.execute<object[]>(
-    [...TENANT_TABLES, 'outbox', 'audit_entry', 'audit_seal']
+    [...TENANT_TABLES, ...LOG_TABLES]
       .map((table) => `(select from latchkey.${table} where tenant_id = current_setting('latchkey.tenant') limit 1)`)
       .join(' union all '),
   );
