@@ -49,6 +49,12 @@ async function user(subject: string): Promise<{ userId: string; token: string; a
   return { userId: (await at[0]!.access.getMe({})).user!.id, token, at };
 }
 
+const outcomeOf = (call: Promise<unknown>) =>
+  call.then(
+    () => 'in',
+    (error) => asFailure(error).reason,
+  );
+
 async function cutListener(): Promise<void> {
   proxy.refuse(LISTENER);
   await database.sql(
@@ -194,6 +200,46 @@ describe('A role, while calls run on two replicas,', () => {
         await expect.poll(() => watch.types, { timeout: HOLDS_MS }).toContain('secret.created');
         await watch.stop();
       }
+    } finally {
+      proxy.refuse(null);
+    }
+  });
+});
+
+describe('On two replicas, one of which does not hear of changes,', () => {
+  it('no credential of a deleted user or tenant is taken after 5 s', async () => {
+    const { userId, at: byUser } = await user('leaving');
+    const { access } = operator();
+    await access.createTenant({ tenantId: 'leaving' });
+    const { secret } = await access.createApiKey({ displayName: 'k', scopes: ['*'], tenantId: 'leaving' });
+    const byKey = replicas.map((replica) => clientsAt(replica, secret));
+    const token = await issuer.token({ sub: 'x', tenant_id: 'leaving' });
+    const byToken = replicas.map((replica) => clientsAt(replica, token));
+    const { connection } = await byKey[0]!.connections.createConnection({ name: 'c', credential: bearer('t') });
+    const connectionId = connection!.id;
+    // Each replica remembers all of it.
+    for (const n of [0, 1]) {
+      await byKey[n]!.connections.getCredentials({ connectionId });
+      for (const clients of [byUser[n]!, byToken[n]!]) await clients.access.getMe({});
+    }
+    await cutListener();
+    try {
+      await access.deleteUser({ userId });
+      await access.deleteTenant({ tenantId: 'leaving', confirmTenantId: 'leaving' });
+      const deleted = performance.now();
+      expect(await outcomeOf(byKey[0]!.connections.getCredentials({ connectionId }))).toBe('CREDENTIALS_INVALID');
+      expect(await outcomeOf(byToken[0]!.access.getMe({}))).toBe('TENANT_DELETED');
+      const deaf = async () => [
+        await outcomeOf(byKey[1]!.connections.getCredentials({ connectionId })),
+        await outcomeOf(byToken[1]!.access.getMe({})),
+        // Whom the identity provider still lets in is somebody new.
+        (await byUser[1]!.access.getMe({})).user!.id === userId,
+      ];
+      await expect
+        .poll(deaf, { timeout: HOLDS_MS, interval: 20 })
+        .toEqual(['CREDENTIALS_INVALID', 'TENANT_DELETED', false]);
+      expect(performance.now() - deleted).toBeLessThan(HOLDS_MS);
+      expect((await byUser[0]!.access.getMe({})).user!.id).not.toBe(userId);
     } finally {
       proxy.refuse(null);
     }
