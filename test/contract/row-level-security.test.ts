@@ -148,17 +148,24 @@ describe('Row-level security', () => {
     });
   });
 
-  it('removes no log of a tenant that is not being erased', async () => {
+  it('removes no log of a tenant that still has its keys, nor ever the one of the operator', async () => {
     const entries = () => server.database.sql('select from latchkey.audit_entry');
     const before = await entries();
     await asService(async (client) => {
       for (const tenant of ['one', 'two', 'default']) {
         await client.query(
-          `begin; select set_config('role', 'latchkey_service', true), set_config('latchkey.tenant', 'one', true)`,
+          `begin; select set_config('role', 'latchkey_service', true), set_config('latchkey.tenant', '${tenant}', true)`,
         );
+        const erasing = client.query(`update latchkey.tenant set state = 'ERASING' where tenant_id = '${tenant}'`);
+        if (tenant === 'default') {
+          await expect(erasing).rejects.toThrow(/check constraint/);
+          await client.query('rollback');
+          continue;
+        }
+        await erasing;
         const { rows } = await client.query('select latchkey.erase_tenant_log($1, 100) as erased', [tenant]);
         expect(rows).toEqual([{ erased: 0 }]);
-        await client.query('commit');
+        await client.query('rollback');
       }
     });
     expect(await entries()).toHaveLength(before.length);
@@ -229,6 +236,7 @@ describe('Row-level security', () => {
         'credential.refresh_expire_time',
         'credential.refresh_not_before',
         'credential.tenant_id',
+        'data_key.tenant_id',
         'delivery.due_time',
         'delivery.id',
         'delivery.lane',

@@ -3,6 +3,7 @@ import { TenantState } from '../../gen/latchkey/v1/tenant_pb.ts';
 import { WebhookMode } from '../../gen/latchkey/v1/webhook_service_pb.ts';
 import { IntegrityError } from '../../src/crypto/sealed-value.ts';
 import { SEALED_COLUMNS } from '../../src/domain/keys/sealed-columns.ts';
+import { Housekeeper } from '../../src/jobs/housekeeper.ts';
 import { AccountWorld, accountOf } from '../harness/accounts.ts';
 import { authorizeAt, connect, setUp } from '../harness/authorizations.ts';
 import { Browser } from '../harness/browser.ts';
@@ -245,6 +246,28 @@ describe('A tenant', () => {
     await runJobsNow();
     await isGone();
     expect(await rowsOf(tenant)).toEqual({ deleted_tenant: 1 });
+  });
+
+  it('is not forgotten, although its job is lost', async () => {
+    await admin.secrets.createSecret({ name: 's', value: 'v' });
+    await world.database.sql(
+      `create function lose() returns trigger language plpgsql as $$ begin return null; end $$;
+       create trigger lose before insert on graphile_worker._private_jobs for each row when (new.payload ->> 'tenantId' = '${tenant}') execute function lose()`,
+    );
+    await remove(true);
+    await world.database.sql('drop trigger lose on graphile_worker._private_jobs; drop function lose()');
+    expect(
+      await world.database.sql(`select from graphile_worker._private_jobs where payload ->> 'tenantId' = $1`, [tenant]),
+    ).toEqual([]);
+    const housekeeper = new Housekeeper(world.servers[1]!.replica.app);
+    await housekeeper.clean();
+    expect(await stateOf()).toBe('ERASING');
+    await world.database.sql(
+      `update latchkey.tenant set erase_time = now() - interval '11 minutes' where tenant_id = $1`,
+      [tenant],
+    );
+    await housekeeper.clean();
+    await isGone();
   });
 
   it('is left by everything that lasts: streams, senders, people at a provider', async () => {

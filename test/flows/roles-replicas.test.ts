@@ -162,7 +162,7 @@ describe('A role, while calls run on two replicas,', () => {
     }
   });
 
-  it('ends streams and proxied requests of who has it when it is taken away, on both and on one that does not hear', async () => {
+  it('ends streams and proxied requests of who has it when it is taken away, as the end of a key does, on both and on one that does not hear', async () => {
     const { connection } = await operator().connections.createConnection({
       ...{ name: 'streamed', baseUrl: receiver.url, credential: bearer('t') },
     });
@@ -175,10 +175,14 @@ describe('A role, while calls run on two replicas,', () => {
         await operator().access.updateUserRoles({ userId: id, roles: ['resource_manager'] });
       const watches = await Promise.all(at.map((clients) => Watch.start(clients)));
       const others = await Promise.all(stays.at.map((clients) => Watch.start(clients)));
+      const key = await operator().access.createApiKey({ displayName: 'k', scopes: ['connection:use'] });
+      const callers = replicas.flatMap(({ httpPort }) =>
+        [token, key.secret].map((credential) => ({ httpPort, credential })),
+      );
       const proxied = await Promise.all(
-        replicas.map(async ({ httpPort }) => {
+        callers.map(async ({ httpPort, credential }) => {
           const url = `http://127.0.0.1:${httpPort}/proxy/${connection!.id}/endless`;
-          const response = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
+          const response = await fetch(url, { headers: { authorization: `Bearer ${credential}` } });
           expect(response.status).toBe(200);
           const end = response.text().then(
             () => 'ended',
@@ -189,9 +193,10 @@ describe('A role, while calls run on two replicas,', () => {
       );
       const changing = performance.now();
       await operator().access.updateUserRoles({ userId, roles: ['approver'] });
+      await operator().access.revokeApiKey({ apiKeyId: key.apiKey!.id });
       const ends = await Promise.all(watches.map(({ ended }) => ended));
       for (const end of ends) expect(asFailure(end)).toMatchObject({ code: 'Aborted', reason: 'RIGHTS_CHANGED' });
-      expect(await Promise.all(proxied.map(({ end }) => end))).toEqual(['broken off', 'broken off']);
+      expect(await Promise.all(proxied.map(({ end }) => end))).toEqual(callers.map(() => 'broken off'));
       expect(performance.now() - changing).toBeLessThan(HOLDS_MS);
       expect((await failureOf(at[0]!.events.listEvents({}))).reason).toBe('PERMISSION_MISSING');
       // Who was not meant watches on.

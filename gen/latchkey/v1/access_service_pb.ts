@@ -800,10 +800,10 @@ export const AccessService: GenService<{
     output: typeof GetUserResponseSchema;
   },
   /**
-   * Replaces the roles assigned to a user. Roles that come from groups stay. Holds on every replica within 5 seconds: streams of the user, and requests that
-   * the proxy is passing on for them, end then with RIGHTS_CHANGED; other calls that are under way end as they began.
-   * The last user who is an administrator, by an assigned role or by the groups of their last token, stays one: API keys do not count, whatever they permit. Groups that the identity provider
-   * takes away cannot be refused.
+   * Replaces the roles assigned to a user. Roles that come from groups stay. Holds on every replica within 5 seconds: streams of the user, and requests that the proxy
+   * is passing on for them, end then with RIGHTS_CHANGED; other calls that are under way end as they began. API keys that they made, and endpoints for events, stay.
+   * The last user who is an administrator, by an assigned role or by the groups of their last token, stays one: API keys do not count, whatever they permit. That
+   * the identity provider takes groups away cannot be refused.
    * Fails with USER_NOT_FOUND, ETAG_MISMATCH, LAST_ADMINISTRATOR.
    *
    * @generated from rpc latchkey.v1.AccessService.UpdateUserRoles
@@ -814,14 +814,14 @@ export const AccessService: GenService<{
     output: typeof UpdateUserRolesResponseSchema;
   },
   /**
-   * Deletes a user. From then on no call of theirs succeeds, here at once, on every replica within 5 seconds, and what is under way for them ends. What is theirs goes, at once or by a job
-   * that nothing interrupts for good:
+   * Deletes a user. From then on no call of theirs succeeds, here at once, on every replica within 5 seconds, and their streams and proxied requests end. What is
+   * theirs goes, at once or by a job that nothing interrupts for good:
    *  - connections that they own, whose tokens are revoked at the providers, for a day if need be, and authorizations for them;
    *  - accounts that were made for them, deleted at the provider; what it does not take for a day is forgotten here alone;
    *  - API keys that they made (keep_api_keys leaves them), authorizations that they began;
    *  - inbound endpoints of their connections with all messages, and deliveries, sent or not.
-   * What is the tenant's stays: connections of projects and of the whole tenant, secrets, integrations, endpoints for events, whoever made them. The audit log stays as it is and names ids;
-   * events stay until their retention ends. Somebody whom the identity provider still lets in under the same subject is a new user then, without any of it.
+   * What is the tenant's stays: connections of projects and of the whole tenant, secrets, integrations, endpoints for events, whoever made them. The audit log stays as
+   * it is; events stay until their retention ends. Somebody whom the identity provider still lets in under the same subject is a new user, without any of it.
    * Fails with USER_NOT_FOUND, ETAG_MISMATCH, LAST_ADMINISTRATOR (as UpdateUserRoles).
    *
    * @generated from rpc latchkey.v1.AccessService.DeleteUser
@@ -886,11 +886,12 @@ export const AccessService: GenService<{
     output: typeof CreateTenantResponseSchema;
   },
   /**
-   * Deletes a tenant and all that it has. For the operator. From then on no credential of it is taken, here at once, on every replica within 5 seconds, and what is under way for it ends.
-   * Then a job revokes its tokens and deletes its accounts at their providers, and destroys its data keys once that is done, at the latest after 24 hours, or at once with `immediately`: nothing
-   * of the tenant opens any more. Then it removes every row, the audit log too. In the operator's tenant the audit log tells who deleted it (`tenant_deleted`), that its keys are destroyed and
-   * where the chain of its audit log ended (`tenant_keys_destroyed`), and that nothing is left (`tenant_erased`); so do events.
-   * Backups of before hold the tenant as long as they are kept, with its data keys, which a master key of then opens.
+   * Deletes a tenant and all that it has. For the operator. From then on no credential of it is taken, here at once, on every replica within 5 seconds, and its streams
+   * and proxied requests end. A job revokes its tokens and deletes its accounts at their providers, and destroys its data keys once that is done, at the latest after
+   * 24 hours, or at once with `immediately`: nothing of the tenant opens any more. Then it removes every row, the audit log too. What Kafka was not told by then it is
+   * not told any more.
+   * In the operator's tenant the audit log tells who deleted it (`tenant_deleted`), that its keys are destroyed and where the chain of its audit log ended
+   * (`tenant_keys_destroyed`), and that nothing is left (`tenant_erased`). Backups of before hold it as long as they are kept, and a master key of then opens them.
    * No token makes the tenant anew: TENANT_DELETED. CreateTenant does. No change where it is being deleted, but for `immediately`, which ends the waiting.
    * Fails with TENANT_NOT_FOUND, TENANT_IS_OPERATORS, FIELD_INVALID.
    *

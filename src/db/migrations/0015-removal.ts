@@ -5,7 +5,8 @@ const TABLES = `
 alter table latchkey.tenant
   add column state text not null default 'ACTIVE' check (state in ('ACTIVE', 'DELETING', 'ERASING')),
   add column delete_time timestamptz,
-  add column erase_time timestamptz;
+  add column erase_time timestamptz,
+  add check (state = 'ACTIVE' or tenant_id <> 'default');
 comment on column latchkey.tenant.state is 'DELETING: nobody may call any more, its tokens are being revoked. ERASING: its data keys are destroyed, its rows are being removed.';
 comment on column latchkey.tenant.erase_time is 'When its data keys are destroyed at the latest, or were.';
 create index tenant_ending on latchkey.tenant (erase_time) where state <> 'ACTIVE';
@@ -99,12 +100,12 @@ language sql stable security definer set search_path = '' as $$
   select t.tenant_id from latchkey.tenant t where t.state <> 'ACTIVE' and t.erase_time < clock_timestamp() - p_late_ms * interval '1 ms' order by t.erase_time limit p_limit
 $$;
 
--- Removes what the service itself may not remove, of a tenant that is being erased. Answers how many rows; fewer than p_limit: those were the last of their table, and 0 the last of all.
+-- Removes what the service itself may not remove: of a tenant that is being erased and has no data key any more, so that no log goes without all that it tells of. Answers how many rows; 0: there are none.
 create function latchkey.erase_tenant_log(p_tenant text, p_limit integer) returns integer language plpgsql security definer set search_path = '' as $$
 declare
   v_erased integer;
 begin
-  if not exists (select from latchkey.tenant t where t.tenant_id = p_tenant and t.state = 'ERASING') then
+  if not exists (select from latchkey.tenant t where t.tenant_id = p_tenant and t.state = 'ERASING') or exists (select from latchkey.data_key d where d.tenant_id = p_tenant) then
     return 0;
   end if;
   delete from latchkey.outbox o using (select e.id from latchkey.outbox e where e.tenant_id = p_tenant limit p_limit) old where o.tenant_id = p_tenant and o.id = old.id;
@@ -136,6 +137,8 @@ create policy erasing on latchkey.${table} to latchkey_router
 
 const GRANTS = `
 grant select (state, delete_time, erase_time) on latchkey.tenant to latchkey_router;
+grant select (tenant_id) on latchkey.data_key to latchkey_router;
+create policy routing on latchkey.data_key for select to latchkey_router using (true);
 grant select (tenant_id, id), delete on latchkey.audit_entry to latchkey_router;
 grant select (tenant_id, first_sequence), delete on latchkey.audit_seal to latchkey_router;
 ${['audit_entry', 'audit_seal'].map(erasing).join('\n')}

@@ -2,13 +2,18 @@ import { LatchkeyError } from '../../base/error.ts';
 import { hot } from '../../db/hot.ts';
 import type { Call } from '../call.ts';
 
+/** For calls without an end: whether the credential that began it has ended meanwhile. Fails with CREDENTIALS_INVALID, and as `refuseUnlessEntitled` does. */
+export async function refuseUnlessValid(call: Call): Promise<void> {
+  if (call.principal.expiresAt <= call.app.clock.now()) throw new LatchkeyError('CREDENTIALS_INVALID');
+  await refuseUnlessEntitled(call);
+}
+
 /**
- * For calls that last: whether who began it may go on. Fails with CREDENTIALS_INVALID where the credential has ended meanwhile, the user it names or acts for was deleted, or the tenant
- * is; with RIGHTS_CHANGED where the user was assigned other roles.
+ * For calls that last: whether nobody has taken back what let them begin. Fails with CREDENTIALS_INVALID where the key was revoked, or the user whom the credential names or acts for was
+ * deleted, or the tenant; with RIGHTS_CHANGED where the user was assigned other roles.
  */
-export async function refuseUnlessValid({ app, principal }: Call): Promise<void> {
-  const { kind, tenantId, id, userId, expiresAt, assignedRoles = [] } = principal;
-  if (expiresAt <= app.clock.now()) throw new LatchkeyError('CREDENTIALS_INVALID');
+export async function refuseUnlessEntitled({ app, principal }: Call): Promise<void> {
+  const { kind, tenantId, id, userId, assignedRoles = [] } = principal;
   if (kind === 'api_key') {
     const [key] = await hot<{ revoke_time: string | null }>(app.pool, 'readApiKey', [tenantId, id]);
     if (!key || key.revoke_time !== null) throw new LatchkeyError('CREDENTIALS_INVALID');

@@ -1,17 +1,17 @@
 import { LatchkeyError } from '../../base/error.ts';
 import type { Call } from '../call.ts';
-import { refuseUnlessValid } from './refuse-unless-valid.ts';
+import { refuseUnlessEntitled } from './refuse-unless-valid.ts';
 
 const LOOK_MS = 3_000;
 /** For how long a call goes on of which nobody knows whether it may, because the database does not answer. */
 const UNKNOWN_MS = 30_000;
 
-/** Looks now and then whether who began a call that lasts may go on, as `refuseUnlessValid` does; where not, tells `end` why, once. Answers what ends the looking. */
+/** Looks now and then whether a call that lasts may go on, as `refuseUnlessEntitled` does, though its token may end; where not, tells `end` why, once. Answers what ends the looking. */
 export function watchValidity(call: Call, end: (error: LatchkeyError) => void): () => void {
   let knownAt = performance.now();
   const look = async () => {
     try {
-      await refuseUnlessValid(call);
+      await refuseUnlessEntitled(call);
       knownAt = performance.now();
     } catch (error) {
       if (error instanceof LatchkeyError) stopWith(error);

@@ -13,6 +13,8 @@ type Deletion = { tenantId: string; confirmTenantId: string; immediately: boolea
 
 /** For how long providers may refuse to revoke before the keys are destroyed in any case. */
 const REVOKING_MS = 24 * 3_600_000;
+/** When a job does what the call itself does, should that be interrupted. */
+const AFTER_MS = 5_000;
 
 /** Deletes a tenant: nobody of it may call any more, and a job does the rest. Fails with TENANT_NOT_FOUND, TENANT_IS_OPERATORS, FIELD_INVALID. */
 export async function deleteTenant(call: Call, { tenantId, confirmTenantId, immediately }: Deletion): Promise<Tenant> {
@@ -30,8 +32,8 @@ export async function deleteTenant(call: Call, { tenantId, confirmTenantId, imme
 
 /** In the operator's tenant, for in the other it will be gone; before the deed, so that it cannot be done without. */
 function record(call: Call, { tenantId, displayName }: Tenant, immediately: boolean): Promise<void> {
-  return change(callIn(call, OPERATOR_TENANT), async (em) => {
-    const operator = callIn(call, OPERATOR_TENANT);
+  const operator = callIn(call, OPERATOR_TENANT);
+  return change(operator, async (em) => {
     const what = { display_name: displayName, immediately };
     audit(em, operator, 'tenant_deleted', { type: 'tenant', id: tenantId }, { before: what });
     event(em, operator, 'tenant.deleted', { type: 'deleted_tenant', id: tenantId, generation: 1 }, { immediately });
@@ -48,7 +50,9 @@ function mark(within: Call, immediately: boolean): Promise<Tenant> {
       const eraseTime = new Date(now + (immediately ? 0 : REVOKING_MS));
       Object.assign(tenant, { state: 'DELETING', deleteTime: new Date(now), eraseTime });
     } else if (immediately && tenant.state === 'DELETING') tenant.eraseTime = new Date(now);
-    await enqueue(em, 'remove_tenant', { tenantId, id: tenantId }, { key: `remove_tenant ${tenantId} ${tenantId}` });
+    const runAt = immediately ? new Date(now + AFTER_MS) : null;
+    const key = `remove_tenant ${tenantId} ${tenantId}`;
+    await enqueue(em, 'remove_tenant', { tenantId, id: tenantId }, { runAt, key });
     announce(em, { kind: 'tenant', tenantId, id: tenantId });
     return tenant;
   });

@@ -96,7 +96,7 @@ export class Pipeline {
     }
   }
 
-  /** Steps 6 to 9 of a method that answers a stream, which ends with the credential that began it. What it throws has been reported. */
+  /** Steps 6 to 9 of a method that answers a stream, which ends where what let it begin is taken back. What it throws has been reported. */
   async *stream<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): AsyncGenerator<T> {
     let request: Message | null = null;
     let messages: AsyncIterator<object> | undefined;
