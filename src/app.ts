@@ -209,11 +209,15 @@ async function openApp(
   opened.push(() => heartbeat.stop());
   const installation = await openInstallation(pool, masterKeys);
   const listener = new ChangeListener(database.url, log, {
-    changed: (change) => forget(caches, signals, change),
-    missed: () => clear(caches),
+    changed: (change) => forget(memory, change),
+    missed: () => clear(memory),
   });
+  const { trusted } = listener;
   const caches = openCaches(config, metrics, listener);
+  const keyring = new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey, trusted);
+  const fetchedTokens = new FetchedTokenCache(systemClock, FETCHED_TOKENS_CACHED);
   const signals = new Signals();
+  const memory: Memory = { caches, keyring, fetchedTokens, signals };
   const refreshes = new RefreshesUnderWay(config.refresh.maxInFlight);
   const commitPool = openCommitPool(config, log);
   opened.push(async () => {
@@ -230,7 +234,7 @@ async function openApp(
     ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit, usage },
     catalog: catalogOf(config),
     credentialRows: credentialRows(pool),
-    keyring: new Keyring(masterKeys, dataKeyStore(pool), installation.id, keys.sealsPerDataKey),
+    keyring,
     pageTokens: new PageTokens(installation.secret),
     auditKeys: auditKeysOf(installation.secret),
     requestHashKey: requestHashKeyOf(installation.secret),
@@ -248,11 +252,11 @@ async function openApp(
     tenantInstances: new Set(config.langflow.tenantInstances ? ['langflow'] : []),
     providerHealth: new ProviderHealthCounts(systemClock),
     userService: openUserService(config, egress),
-    forget: (change) => forget(caches, signals, change),
+    forget: (change) => forget(memory, change),
     publicUrl: config.publicUrl,
     linkKey: createHmac('sha256', installation.secret).update('links').digest(),
     ...{ replicaId, commitPool, refreshes },
-    fetchedTokens: new FetchedTokenCache(systemClock, FETCHED_TOKENS_CACHED),
+    fetchedTokens,
     changes: {
       wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal),
       any: (of, timeoutMs, signal) => signals.wait(of, timeoutMs, signal),
@@ -340,11 +344,11 @@ function signalKey({ kind, tenantId, id }: Changed): string {
   return `${kind} ${tenantId} ${id}`;
 }
 
-function forget(
-  { principals, credentials, oauthSetups, inboundEndpoints }: Caches,
-  signals: Signals,
-  changed: Changed,
-): void {
+/** What a process remembers of the database. */
+type Memory = { caches: Caches; keyring: Keyring; fetchedTokens: FetchedTokenCache; signals: Signals };
+
+function forget({ caches, keyring, fetchedTokens, signals }: Memory, changed: Changed): void {
+  const { principals, credentials, oauthSetups, inboundEndpoints } = caches;
   const { kind, tenantId, id } = changed;
   signals.fire(signalKey(changed));
   signals.fire(kind === 'event' ? 'event' : 'change');
@@ -358,9 +362,16 @@ function forget(
   if (kind === 'api_key')
     principals.dropWhere((known) => known.kind === 'api_key' && known.tenantId === tenantId && known.id === id);
   if (kind === 'user') principals.dropWhere((known) => known.tenantId === tenantId && known.userId === id);
+  if (kind !== 'tenant') return;
+  for (const cache of [principals, credentials, inboundEndpoints])
+    cache.dropWhere((known: { tenantId: string }) => known.tenantId === tenantId);
+  oauthSetups.dropWhere(({ integration }) => integration.tenantId === tenantId);
+  fetchedTokens.forget(tenantId);
+  keyring.forget(tenantId);
 }
 
-function clear({ principals, credentials, oauthSetups, inboundEndpoints }: Caches): void {
+function clear({ caches: { principals, credentials, oauthSetups, inboundEndpoints }, keyring }: Memory): void {
+  keyring.clear();
   inboundEndpoints.clear();
   oauthSetups.clear();
   principals.clear();

@@ -104,6 +104,10 @@ export const REASONS = {
   CONNECTOR_NAME_TAKEN: { code: 'ALREADY_EXISTS', text: 'another connector of the project has this name' },
   CONNECTOR_TYPE_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such type of connector' },
   CONNECTOR_LIMIT_REACHED: { code: 'FAILED_PRECONDITION', text: 'the tenant may have no more connectors' },
+  LAST_ADMINISTRATOR: { code: 'FAILED_PRECONDITION', text: 'the tenant would have no administrator any more' },
+  TENANT_DELETED: { code: 'PERMISSION_DENIED', text: 'the tenant was deleted' },
+  TENANT_IS_OPERATORS: { code: 'FAILED_PRECONDITION', text: 'the tenant is that of the operator' },
+  RIGHTS_CHANGED: { code: 'ABORTED', text: 'the roles of the caller have changed since the call began' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

@@ -37,16 +37,29 @@ export class Keyring {
   readonly #store: DataKeyStore;
   readonly #installationId: string;
   readonly #sealsPerKey: number;
+  readonly #trusted: () => boolean;
   readonly #keys = new LRUCache<string, KeyObject>({ max: KEYS_CACHED });
   readonly #active = new LRUCache<string, ActiveKey>({ max: KEYS_CACHED });
   readonly #reserving = new Map<string, Promise<ActiveKey>>();
+  /** Counts what was forgotten: a key that was being read meanwhile is not kept. */
+  #forgotten = 0;
 
-  /** @param sealsPerKey after so many values a tenant gets a new data key; far below 2^32, where random nonces begin to repeat */
-  constructor(masterKeys: MasterKeys, store: DataKeyStore, installationId: string, sealsPerKey: number) {
+  /**
+   * @param sealsPerKey after so many values a tenant gets a new data key; far below 2^32, where random nonces begin to repeat
+   * @param trusted whether it would be heard now that keys were destroyed; where not, keys in memory are not believed
+   */
+  constructor(
+    masterKeys: MasterKeys,
+    store: DataKeyStore,
+    installationId: string,
+    sealsPerKey: number,
+    trusted: () => boolean = () => true,
+  ) {
     this.#masterKeys = masterKeys;
     this.#store = store;
     this.#installationId = installationId;
     this.#sealsPerKey = sealsPerKey;
+    this.#trusted = trusted;
   }
 
   /** The means to seal for a tenant: had before a transaction, so that none waits for a second connection. */
@@ -75,6 +88,20 @@ export class Keyring {
   replaceDataKey(tenantId: string): Promise<void> {
     this.#active.delete(tenantId);
     return this.#addDataKey(tenantId, 0);
+  }
+
+  /** Keeps no key of a tenant in memory any more. */
+  forget(tenantId: string): void {
+    this.#forgotten += 1;
+    this.#active.delete(tenantId);
+    for (const key of this.#keys.keys()) if (key.startsWith(`${tenantId} `)) this.#keys.delete(key);
+  }
+
+  /** Keeps no key in memory any more. */
+  clear(): void {
+    this.#forgotten += 1;
+    this.#active.clear();
+    this.#keys.clear();
   }
 
   async #addDataKey(tenantId: string, limit: number): Promise<void> {
@@ -111,14 +138,15 @@ export class Keyring {
     const seals = Math.min(SEALS_RESERVED, this.#sealsPerKey);
     for (let attempt = 0; attempt < 3; attempt++) {
       const askedAt = performance.now();
+      const forgotten = this.#forgotten;
       const stored = await this.#store.reserve(tenantId, seals, this.#sealsPerKey);
       if (!stored) {
         await this.#addDataKey(tenantId, this.#sealsPerKey - seals + 1);
         continue;
       }
-      const key = this.#unwrap(tenantId, stored);
+      const key = this.#unwrap(tenantId, stored, forgotten);
       const active = { id: keyIdBytes(stored.id), key, sealsLeft: seals, until: askedAt + ACTIVE_KEY_MS };
-      this.#active.set(tenantId, active);
+      if (forgotten === this.#forgotten) this.#active.set(tenantId, active);
       return active;
     }
     throw new Error('no data key to be had for the tenant');
@@ -127,17 +155,20 @@ export class Keyring {
   async #keyById(tenantId: string, idBytes: Buffer): Promise<KeyObject> {
     const id = `dk_${idBytes.toString('hex')}`;
     const known = this.#keys.get(`${tenantId} ${id}`);
-    if (known) return known;
+    if (known && this.#trusted()) return known;
+    const forgotten = this.#forgotten;
     const stored = await this.#store.find(tenantId, id);
-    if (!stored) throw new IntegrityError('sealed with a data key that the tenant does not have');
-    return this.#unwrap(tenantId, stored);
+    if (stored) return known ?? this.#unwrap(tenantId, stored, forgotten);
+    this.#keys.delete(`${tenantId} ${id}`);
+    throw new IntegrityError('sealed with a data key that the tenant does not have');
   }
 
-  #unwrap(tenantId: string, stored: WrappedDataKey): KeyObject {
+  /** @param forgotten as it was before the key was read */
+  #unwrap(tenantId: string, stored: WrappedDataKey, forgotten: number): KeyObject {
     const bytes = this.#masterKeys.unwrap(this.#placeOfKey(tenantId, stored.id), stored.wrapped);
     const key = createSecretKey(bytes);
     bytes.fill(0);
-    this.#keys.set(`${tenantId} ${stored.id}`, key);
+    if (forgotten === this.#forgotten) this.#keys.set(`${tenantId} ${stored.id}`, key);
     return key;
   }
 

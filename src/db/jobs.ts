@@ -14,6 +14,10 @@ export type Jobs = {
   finish_account: { tenantId: string; id: string };
   /** Deletes the messages of an inbound endpoint that was deleted. */
   purge_inbound_messages: { tenantId: string; id: string };
+  /** Removes what a deleted user leaves. */
+  remove_user: { tenantId: string; id: string };
+  /** Removes a deleted tenant; `id` is its own. */
+  remove_tenant: { tenantId: string; id: string };
 };
 
 /** Adds a job, in the transaction of what asks for it. Under a key, one that waits already is moved instead. */

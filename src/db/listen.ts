@@ -20,7 +20,8 @@ export type Changed = {
     | 'account'
     | 'delivery'
     | 'inbound_endpoint'
-    | 'event';
+    | 'event'
+    | 'tenant';
   tenantId: string;
   id: string;
 };

@@ -185,6 +185,8 @@ export type FetchedTokens = {
   get(key: string, minLeftMs: number, fetch: () => Promise<FetchedToken>): Promise<FetchedToken>;
   /** Forgets a token that was refused. */
   drop(token: string): void;
+  /** Forgets those of a tenant, whose id leads their keys. */
+  forget(tenantId: string): void;
 };
 export type FetchedToken = {
   token: string;
@@ -369,6 +371,8 @@ export type Principal = {
   permissions: ReadonlySet<string>;
   /** Permissions for what `userId` owns. */
   ownPermissions: ReadonlySet<string>;
+  /** Roles that a user was assigned here when they were looked at; others have none. */
+  assignedRoles?: readonly string[];
   /** Projects the caller is limited to; null: all. */
   projectIds: readonly string[] | null;
   /** Sees what users own, too. */

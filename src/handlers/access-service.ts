@@ -1,11 +1,18 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { AccessService, ApiKeyOrder, RoleOrder, UserOrder } from '../../gen/latchkey/v1/access_service_pb.ts';
+import {
+  AccessService,
+  ApiKeyOrder,
+  RoleOrder,
+  TenantOrder,
+  UserOrder,
+} from '../../gen/latchkey/v1/access_service_pb.ts';
 import type { ApiKeySchema } from '../../gen/latchkey/v1/api_key_pb.ts';
-import type { TenantSchema } from '../../gen/latchkey/v1/tenant_pb.ts';
+import { type TenantSchema, TenantState } from '../../gen/latchkey/v1/tenant_pb.ts';
 import type { UserSchema } from '../../gen/latchkey/v1/user_pb.ts';
 import { createApiKey } from '../domain/access/create-api-key.ts';
 import { createTenant } from '../domain/access/create-tenant.ts';
 import { getMe } from '../domain/access/get-me.ts';
+import { getUser } from '../domain/access/get-user.ts';
 import { listApiKeys } from '../domain/access/list-api-keys.ts';
 import { listRoles } from '../domain/access/list-roles.ts';
 import { listTenants, type TenantRow } from '../domain/access/list-tenants.ts';
@@ -13,6 +20,8 @@ import { listUsers } from '../domain/access/list-users.ts';
 import { isRoleName } from '../domain/access/permissions.ts';
 import { revokeApiKey } from '../domain/access/revoke-api-key.ts';
 import { updateUserRoles } from '../domain/access/update-user-roles.ts';
+import { deleteTenant } from '../domain/removal/delete-tenant.ts';
+import { deleteUser } from '../domain/removal/delete-user.ts';
 import type { ApiKey } from '../model/api-key.ts';
 import type { User } from '../model/user.ts';
 import { implement } from './implement.ts';
@@ -40,8 +49,16 @@ export const accessService = implement(AccessService, {
     return { users: page.items.map(userToProto), ...pageResponse(page) };
   },
 
-  async updateUserRoles(call, { userId, roles }) {
-    return { user: userToProto(await updateUserRoles(call, userId, roles.filter(isRoleName))) };
+  async getUser(call, { userId }) {
+    return { user: userToProto(await getUser(call, userId)) };
+  },
+
+  async updateUserRoles(call, { userId, etag, roles }) {
+    return { user: userToProto(await updateUserRoles(call, userId, etag, roles.filter(isRoleName))) };
+  },
+
+  async deleteUser(call, { userId, etag, keepApiKeys }) {
+    return { revokedApiKeyIds: await deleteUser(call, userId, etag, keepApiKeys) };
   },
 
   async listRoles(call, request) {
@@ -81,8 +98,13 @@ export const accessService = implement(AccessService, {
     return { tenant: tenantToProto(await createTenant(call, { tenantId, displayName, requestId })) };
   },
 
+  async deleteTenant(call, { tenantId, confirmTenantId, immediately }) {
+    return { tenant: tenantToProto(await deleteTenant(call, { tenantId, confirmTenantId, immediately })) };
+  },
+
   async listTenants(call, request) {
-    const page = await listTenants(call, pageRequest(request));
+    const order = request.order === TenantOrder.ID_DESC ? 'ID_DESC' : 'ID_ASC';
+    const page = await listTenants(call, order, pageRequest(request));
     return { tenants: page.items.map(tenantToProto), ...pageResponse(page) };
   },
 });
@@ -93,19 +115,24 @@ function userToProto(user: User): MessageInitShape<typeof UserSchema> {
     ...{ id, subject, issuer, email, displayName, assignedRoles, mappedRoles, roles: user.roles() },
     createTime: toTimestamp(user.createTime),
     lastSeenAt: toTimestamp(user.lastSeenAt),
+    etag: user.etag(),
   };
 }
 
 function apiKeyToProto(key: ApiKey): MessageInitShape<typeof ApiKeySchema> {
-  const { id, displayName, scopes, projectIds, operator } = key;
+  const { id, displayName, scopes, projectIds, operator, creatorUserId } = key;
   return {
-    ...{ id, displayName, scopes, projectIds, operator },
+    ...{ id, displayName, scopes, projectIds, operator, creatorUserId },
     expireTime: toTimestamp(key.expireTime),
     revokeTime: toTimestamp(key.revokeTime),
     createTime: toTimestamp(key.createTime),
   };
 }
 
-function tenantToProto({ tenantId, displayName, createTime }: TenantRow): MessageInitShape<typeof TenantSchema> {
-  return { id: tenantId, displayName, createTime: toTimestamp(createTime) };
+function tenantToProto(tenant: TenantRow): MessageInitShape<typeof TenantSchema> {
+  const { tenantId, displayName, createTime, state, deleteTime, eraseTime } = tenant;
+  return {
+    ...{ id: tenantId, displayName, state: TenantState[state], createTime: toTimestamp(createTime) },
+    ...{ deleteTime: toTimestamp(deleteTime), eraseTime: toTimestamp(eraseTime) },
+  };
 }

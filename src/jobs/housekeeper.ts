@@ -1,4 +1,5 @@
 import { hot } from '../db/hot.ts';
+import { enqueue } from '../db/jobs.ts';
 import { closeAuthorization } from '../domain/authorizations/close-authorization.ts';
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
@@ -13,13 +14,15 @@ const EVERY_MS = 60_000;
 const MOST_AT_ONCE = 500;
 const DELIVERIES_AT_ONCE = 5_000;
 const EVENTS_AT_ONCE = 5_000;
+/** A tenant that should be gone by then was forgotten. */
+const REMOVAL_LATE_MS = 600_000;
 const DAY_MS = 86_400_000;
 /** A cursor that has just not expired finds all that came after it, although some of that began a moment before. */
 const REAPED_LATER_MS = 3_600_000;
 
 /**
  * Says what ends within a week and what has ended, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end,
- * revocations a month after they were settled, usage after 90 days, events, deliveries and inbound messages after their retention.
+ * revocations a month after they were settled, usage after 90 days, events, deliveries and inbound messages after their retention. Sees to it that deleted tenants go.
  */
 export class Housekeeper {
   readonly #app: App;
@@ -62,9 +65,19 @@ export class Housekeeper {
       await changeIn(app, tenantId, (em) => em.nativeDelete(Revocation, { tenantId, id }));
     const used = await hot<{ tenant_id: string }>(app.pool, 'routeOldUsage', []);
     for (const { tenant_id: tenantId } of used) await deleteOldUsage(app, tenantId);
+    await this.#remindOfTenants();
     await this.#reapDeliveries();
     await this.#expireInboundMessages();
     await this.#reapEvents();
+  }
+
+  async #remindOfTenants(): Promise<void> {
+    const app = this.#app;
+    const overdue = await hot<Route>(app.pool, 'routeOverdueTenants', [REMOVAL_LATE_MS, MOST_AT_ONCE]);
+    for (const { tenant_id: tenantId } of overdue) {
+      const key = `remove_tenant ${tenantId} ${tenantId}`;
+      await changeIn(app, tenantId, (em) => enqueue(em, 'remove_tenant', { tenantId, id: tenantId }, { key }));
+    }
   }
 
   /** There can be thousands a second. */

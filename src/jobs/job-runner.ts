@@ -5,6 +5,7 @@ import type { Log } from '../base/log.ts';
 import { enqueue, type Jobs } from '../db/jobs.ts';
 import { openPool } from '../db/pool.ts';
 import { reportWorkers, unlockJobsOfGoneReplicas } from '../db/replicas.ts';
+import { isErased } from '../domain/access/ensure-tenant.ts';
 import { endAccountKey } from '../domain/accounts/end-account-key.ts';
 import { finishAccount } from '../domain/accounts/finish-account.ts';
 import { pollDevice } from '../domain/authorizations/poll-device.ts';
@@ -12,6 +13,8 @@ import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
 import { revokeAtProvider } from '../domain/connections/revoke-at-provider.ts';
 import { purgeInboundMessages } from '../domain/inbound/purge-inbound-messages.ts';
+import { removeTenant } from '../domain/removal/remove-tenant.ts';
+import { removeUser } from '../domain/removal/remove-user.ts';
 import { confirmDeadGrant } from '../domain/tokens/confirm-dead-grant.ts';
 
 const CONCURRENCY = 4;
@@ -28,6 +31,8 @@ const WORK: { [Name in keyof Jobs]: Work<Name> } = {
   end_account_key: (app, { tenantId, id }) => endAccountKey(app, tenantId, id),
   finish_account: (app, { tenantId, id }) => finishAccount(app, tenantId, id),
   purge_inbound_messages: (app, { tenantId, id }) => purgeInboundMessages(app, tenantId, id),
+  remove_user: (app, { tenantId, id }) => removeUser(app, tenantId, id),
+  remove_tenant: (app, { tenantId }) => removeTenant(app, tenantId),
   confirm_dead_grant: (app, { tenantId, id, generation }) => confirmDeadGrant(app, tenantId, id, generation),
 };
 
@@ -88,6 +93,7 @@ export class JobRunner {
   #task<Name extends keyof Jobs>(name: Name) {
     return async (payload: unknown): Promise<void> => {
       const job = payload as Jobs[Name];
+      if (name !== 'remove_tenant' && (await isErased(this.#app, job.tenantId))) return;
       const againInMs = await WORK[name](this.#app, job);
       if (againInMs === null) return;
       const runAt = new Date(this.#app.clock.now() + againInMs);

@@ -12,6 +12,8 @@ const schema = defineEntity({
     scopes: p.array(),
     projectIds: p.array(),
     operator: p.boolean(),
+    /** The user who made it; empty: no user did. */
+    creatorUserId: p.text(),
     createTime: p.datetime(),
     expireTime: p.datetime().strictNullable(),
     revokeTime: p.datetime().strictNullable(),

@@ -15,10 +15,32 @@ const schema = defineEntity({
     mappedRoles: p.array(),
     createTime: p.datetime(),
     lastSeenAt: p.datetime(),
+    version: p.integer(),
+    /** Set: deleted, and kept only until nothing refers to it any more. */
+    deleteTime: p.datetime().strictNullable(),
   },
 });
 
 export class User extends schema.class {
+  etag(): string {
+    return `v${this.version}`;
+  }
+
+  isAdministrator(): boolean {
+    return this.roles().includes('admin');
+  }
+
+  /** From now on it is nobody's: another user may come under the subject. */
+  delete(now: Date): void {
+    Object.assign(this, { issuer: `latchkey:deleted:${this.id}`, email: '', displayName: '', deleteTime: now });
+    Object.assign(this, { assignedRoles: [], mappedRoles: [] });
+  }
+
+  /** What events are about. */
+  aggregate() {
+    return { type: 'user', id: this.id, generation: this.version };
+  }
+
   /** Roles that hold: mapped from groups and assigned. */
   roles(): string[] {
     return [...new Set([...this.mappedRoles, ...this.assignedRoles])];

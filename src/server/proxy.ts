@@ -4,6 +4,7 @@ import { Counter, Gauge } from 'prom-client';
 import { fieldInvalid, LatchkeyError } from '../base/error.ts';
 import { REASONS } from '../base/reasons.ts';
 import { authenticate } from '../domain/access/authenticate.ts';
+import { watchValidity } from '../domain/access/watch-validity.ts';
 import type { App, Call } from '../domain/call.ts';
 import { type ProxySink, proxyRequest } from '../domain/requests/proxy-request.ts';
 import { callerAddress } from './address.ts';
@@ -54,14 +55,18 @@ export class RequestProxy {
     this.#inFlight += 1;
     let failure: LatchkeyError | null = null;
     let call: Call | null = null;
+    let unwatch = () => {};
     try {
       call = await this.#callOf(request, header, requestId, transfer);
+      unwatch = watchValidity(call, (error) => transfer.interrupt(error));
       await proxyRequest(call, proxiedRequest(request, url, credentialOf(header)), transfer);
       transfer.end();
     } catch (error) {
-      failure = transfer.signal.aborted ? new LatchkeyError('CANCELLED') : asLatchkeyError(error);
+      const cancelled = transfer.signal.aborted ? new LatchkeyError('CANCELLED') : null;
+      failure = transfer.interruption ?? cancelled ?? asLatchkeyError(error);
       transfer.fail(failure, requestId);
     } finally {
+      unwatch();
       this.#inFlight -= 1;
       if (this.#inFlight === 0) this.#whenIdle?.();
       this.#report(request, transfer, { call, failure, requestId, ms: performance.now() - startedAt });
@@ -184,6 +189,8 @@ class Transfer implements ProxySink {
   readonly #response: ServerResponse;
   readonly #prefix: string;
   readonly #leaving = new AbortController();
+  /** What ended it, where that was not the caller. */
+  interruption: LatchkeyError | null = null;
   status = 0;
   bytes = 0;
 
@@ -196,7 +203,13 @@ class Transfer implements ProxySink {
     });
   }
 
-  /** Aborted when the caller goes away. */
+  /** Ends it, whatever it is doing. */
+  interrupt(error: LatchkeyError): void {
+    this.interruption = error;
+    this.#leaving.abort();
+  }
+
+  /** Aborted when the caller goes away, or is not let go on. */
   get signal(): AbortSignal {
     return this.#leaving.signal;
   }

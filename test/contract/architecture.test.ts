@@ -41,7 +41,7 @@ const DOMAIN: readonly (readonly string[])[] = [
   ['endpoints'],
   ['connectors'],
   ['langflow'],
-  ['keys'],
+  ['removal', 'keys'],
 ];
 const MAY_IMPORT_GEN = ['handlers', 'server'];
 

@@ -31,7 +31,7 @@ describe('The OpenAPI document', () => {
       expect([post!.tags, post!.summary === ''], method.name).toEqual([[method.parent.name], false]);
     }
     expect(openApi.paths['/latchkey.v1.AccessService/CreateApiKey']!.post!['x-error-reasons']).toEqual([
-      ...['PERMISSION_MISSING', 'TENANT_NOT_FOUND', 'REQUEST_ID_REUSED'],
+      ...['PERMISSION_MISSING', 'TENANT_NOT_FOUND', 'TENANT_DELETED', 'REQUEST_ID_REUSED'],
     ]);
   });
 

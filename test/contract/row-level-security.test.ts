@@ -1,5 +1,6 @@
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { LOG_TABLES, TENANT_TABLES } from '../../src/domain/removal/tenant-tables.ts';
 import { bearer } from '../harness/credentials.ts';
 import { TestServer } from '../harness/server.ts';
 
@@ -55,7 +56,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(31);
+    expect(tables.length).toBe(32);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');
@@ -150,10 +151,48 @@ describe('Row-level security', () => {
     });
   });
 
+  it('removes no log of a tenant that still has its keys, nor ever the one of the operator', async () => {
+    const entries = () => server.database.sql('select from latchkey.audit_entry');
+    const before = await entries();
+    await asService(async (client) => {
+      for (const tenant of ['one', 'two', 'default']) {
+        await client.query(
+          `begin; select set_config('role', 'latchkey_service', true), set_config('latchkey.tenant', '${tenant}', true)`,
+        );
+        const erasing = client.query(`update latchkey.tenant set state = 'ERASING' where tenant_id = '${tenant}'`);
+        if (tenant === 'default') {
+          await expect(erasing).rejects.toThrow(/check constraint/);
+          await client.query('rollback');
+          continue;
+        }
+        await erasing;
+        const { rows } = await client.query('select latchkey.erase_tenant_log($1, 100) as erased', [tenant]);
+        expect(rows).toEqual([{ erased: 0 }]);
+        await client.query('rollback');
+      }
+    });
+    expect(await entries()).toHaveLength(before.length);
+  });
+
+  it('knows of every table how a tenant goes from it, those that refer to others first', async () => {
+    const removed: readonly string[] = [...TENANT_TABLES, ...LOG_TABLES];
+    expect([...removed, 'deleted_tenant', 'tenant'].sort()).toEqual((await tenantTables()).sort());
+    const references = await server.database.sql<{ from: string; to: string }>(
+      `select f.relname as from, t.relname as to from pg_constraint c join pg_class f on f.oid = c.conrelid join pg_class t on t.oid = c.confrelid
+         join pg_namespace n on n.oid = f.relnamespace
+        where n.nspname = 'latchkey' and c.contype = 'f' and c.confdeltype = 'a' and t.relname <> 'tenant'`,
+    );
+    expect(references.length).toBeGreaterThan(3);
+    for (const { from, to } of references)
+      expect(removed.indexOf(from), `${from}, ${to}`).toBeLessThan(removed.indexOf(to));
+  });
+
   it('answers routing columns alone to those that start without a tenant', async () => {
     await asService(async (client) => {
-      const { rows } = await client.query(`select * from latchkey.route_tenants('', 10, 0)`);
-      expect(Object.keys(rows[0])).toEqual(['tenant_id', 'display_name', 'create_time']);
+      const { rows } = await client.query(`select * from latchkey.route_tenants('', false, 10, 0)`);
+      expect(Object.keys(rows[0])).toEqual([
+        ...['tenant_id', 'display_name', 'create_time', 'state', 'delete_time', 'erase_time'],
+      ]);
       await expect(client.query('select tenant_id from latchkey.api_key')).resolves.toMatchObject({ rowCount: 0 });
       const grants = await server.database.sql<{ column_name: string; table_name: string }>(
         `select table_name, column_name from information_schema.column_privileges where grantee = 'latchkey_router' group by 1, 2 order by 1, 2`,
@@ -168,6 +207,10 @@ describe('Row-level security', () => {
         'app_authorization.status',
         'app_authorization.tenant_id',
         'app_authorization.ticket_hash',
+        'audit_entry.id',
+        'audit_entry.tenant_id',
+        'audit_seal.first_sequence',
+        'audit_seal.tenant_id',
         'audit_unsealed.entries',
         'audit_unsealed.queue_time',
         'audit_unsealed.tenant_id',
@@ -196,6 +239,7 @@ describe('Row-level security', () => {
         'credential.refresh_expire_time',
         'credential.refresh_not_before',
         'credential.tenant_id',
+        'data_key.tenant_id',
         'delivery.due_time',
         'delivery.id',
         'delivery.lane',
@@ -234,7 +278,10 @@ describe('Row-level security', () => {
         'revocation.settle_time',
         'revocation.tenant_id',
         'tenant.create_time',
+        'tenant.delete_time',
         'tenant.display_name',
+        'tenant.erase_time',
+        'tenant.state',
         'tenant.tenant_id',
       ]);
     });

@@ -7,6 +7,7 @@ export class TcpProxy {
   readonly #server = createServer((socket) => this.#forward(socket));
   readonly #target: { host: string; port: number };
   #cut = false;
+  #refused: string | null = null;
   #losing: { text: string; done: () => void } | null = null;
 
   private constructor(target: { host: string; port: number }) {
@@ -37,6 +38,11 @@ export class TcpProxy {
     this.#cut = false;
   }
 
+  /** Refuses the connections of which the first bytes have this text, such as the name of an application; null: none. */
+  refuse(text: string | null): void {
+    this.#refused = text;
+  }
+
   /** Resets the connection on which this text is sent next, in place of what is answered to it. Resolves when that has happened. */
   loseAnswerTo(text: string): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -63,6 +69,9 @@ export class TcpProxy {
       socket.resetAndDestroy();
       return;
     }
+    socket.once('data', (first: Buffer) => {
+      if (this.#refused !== null && first.includes(this.#refused)) socket.resetAndDestroy();
+    });
     const target = connect(this.#target);
     for (const [from, to] of [
       [socket, target],

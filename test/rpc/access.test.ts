@@ -1,8 +1,10 @@
 import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import { expect, it } from 'vitest';
+import { TenantState } from '../../gen/latchkey/v1/tenant_pb.ts';
 import { bearer } from '../harness/credentials.ts';
 import { describeRpc } from '../harness/describe-rpc.ts';
 import { failureOf } from '../harness/errors.ts';
+import type { Clients, Role } from '../harness/server.ts';
 
 describeRpc('AccessService', ({ as, server, transport, tenant, operator }) => {
   it('makes a user at first sight, as a requestor with the roles of their groups', async () => {
@@ -239,6 +241,257 @@ describeRpc('AccessService', ({ as, server, transport, tenant, operator }) => {
     }
     expect(listed).toContain(tenantId);
     expect(listed).toEqual([...listed].sort());
+  });
+});
+
+describeRpc('Roles', ({ as, server, transport, tenant, operator }) => {
+  const NOBODY = 'user_00000000000000000000000000';
+  const idOf = async ({ access }: Clients) => (await access.getMe({})).user!.id;
+  const outcome = (call: Promise<unknown>) =>
+    call.then(
+      () => 'done',
+      async (error) => (await failureOf(Promise.reject(error))).reason,
+    );
+
+  /** A tenant whose only key, of nobody in particular, may do everything. */
+  async function keyed(): Promise<Clients> {
+    await operator().access.createTenant({ tenantId: tenant() });
+    const { secret } = await operator().access.createApiKey({ displayName: 'k', scopes: ['*'], tenantId: tenant() });
+    return server().clients(transport, { 'x-api-key': secret });
+  }
+
+  it('permit what the table in the README says', async () => {
+    const admin = await as('admin');
+    const { connection } = await admin.connections.createConnection({ name: 'shared', credential: bearer('t') });
+    const connectionId = connection!.id;
+    const table: [string, (clients: Clients, role: Role) => Promise<unknown>, Role[]][] = [
+      ['read users', ({ access }) => access.listUsers({}), ['admin']],
+      ['read a user', ({ access }) => access.getUser({ userId: NOBODY }), ['admin']],
+      ['change roles', ({ access }) => access.updateUserRoles({ userId: NOBODY }), ['admin']],
+      ['delete users', ({ access }) => access.deleteUser({ userId: NOBODY }), ['admin']],
+      ['read the audit log', ({ audit }) => audit.listAuditEntries({}), ['admin']],
+      [
+        'make keys',
+        ({ access }, role) => access.createApiKey({ displayName: role, scopes: ['event:read'] }),
+        ['admin'],
+      ],
+      ['read credentials', ({ connections }) => connections.getCredentials({ connectionId }), ['admin']],
+      ['delete tenants', ({ access }) => access.deleteTenant({ tenantId: 'x', confirmTenantId: 'x' }), []],
+      [
+        'make shared connections',
+        ({ connections }, role) => connections.createConnection({ name: role, credential: bearer('t') }),
+        // Of others it is their own.
+        ['admin', 'resource_manager', 'requestor', 'approver'],
+      ],
+      [
+        'change shared connections',
+        ({ connections }) => connections.updateConnection({ connectionId, displayName: 'x' }),
+        ['admin', 'resource_manager'],
+      ],
+      [
+        'use shared connections',
+        ({ connections }) => connections.testConnection({ connectionId }),
+        ['admin', 'resource_manager'],
+      ],
+      [
+        'read shared connections',
+        ({ connections }) => connections.getConnection({ connectionId }),
+        ['admin', 'resource_manager', 'approver', 'requestor'],
+      ],
+      [
+        'make secrets',
+        ({ secrets }, role) => secrets.createSecret({ name: role, value: 'v' }),
+        ['admin', 'resource_manager'],
+      ],
+      ['read events', ({ events }) => events.listEvents({}), ['admin', 'resource_manager']],
+      [
+        'make integrations',
+        ({ integrations }) => integrations.createIntegration({ provider: 'github' }),
+        ['admin', 'resource_manager'],
+      ],
+      [
+        'read integrations',
+        ({ integrations }) => integrations.listIntegrations({}),
+        ['admin', 'resource_manager', 'approver', 'requestor'],
+      ],
+    ];
+    for (const role of ['admin', 'resource_manager', 'approver', 'requestor'] as const) {
+      const clients = await as(role);
+      for (const [what, call, roles] of table) {
+        const refused = (await outcome(call(clients, role))) === 'PERMISSION_MISSING';
+        expect(refused, `${role}: ${what}`).toBe(!roles.includes(role));
+      }
+      const { connections } = await clients.connections.listConnections({ pageSize: 100 });
+      const own = connections.filter(({ name }) => name === role);
+      const mayRead = role !== 'resource_manager';
+      for (const { id } of own)
+        expect(await outcome(clients.connections.getCredentials({ connectionId: id })), role).toBe(
+          mayRead ? 'done' : 'PERMISSION_MISSING',
+        );
+      expect(own, role).toHaveLength(1);
+    }
+  });
+
+  it('are changed by who has read what they change', async () => {
+    const { access } = await as('admin');
+    const userId = await idOf(await as('requestor', { subject: 'someone' }));
+    const { user } = await access.getUser({ userId });
+    expect(user).toMatchObject({ id: userId, subject: 'someone', roles: ['requestor'] });
+    expect((await failureOf(access.getUser({ userId: NOBODY }))).reason).toBe('USER_NOT_FOUND');
+    const { user: changed } = await access.updateUserRoles({ userId, roles: ['approver'], etag: user!.etag });
+    expect(changed!.etag).not.toBe(user!.etag);
+    for (const late of [
+      () => access.updateUserRoles({ userId, roles: [], etag: user!.etag }),
+      () => access.deleteUser({ userId, etag: user!.etag }),
+    ])
+      expect(await failureOf(late())).toMatchObject({
+        code: 'Aborted',
+        reason: 'ETAG_MISMATCH',
+        metadata: { etag: changed!.etag },
+      });
+    expect((await access.getUser({ userId })).user!.assignedRoles).toEqual(['approver']);
+  });
+
+  it('leave the last administrator in place, whom keys do not replace', async () => {
+    const key = await keyed();
+    const [ada, bob] = [await as('requestor', { subject: 'ada' }), await as('requestor', { subject: 'bob' })];
+    const [adaId, bobId] = [await idOf(ada), await idOf(bob)];
+    // A tenant that has none is left alone.
+    await key.access.updateUserRoles({ userId: adaId, roles: [] });
+    await key.access.updateUserRoles({ userId: adaId, roles: ['admin'] });
+    for (const last of [
+      () => key.access.updateUserRoles({ userId: adaId, roles: ['resource_manager'] }),
+      () => ada.access.updateUserRoles({ userId: adaId, roles: [] }),
+      () => key.access.deleteUser({ userId: adaId }),
+    ])
+      expect(await failureOf(last())).toMatchObject({
+        code: 'FailedPrecondition',
+        reason: 'LAST_ADMINISTRATOR',
+        metadata: { user_id: adaId },
+      });
+    expect((await ada.access.getMe({})).user!.roles).toContain('admin');
+    await ada.access.updateUserRoles({ userId: bobId, roles: ['admin', 'approver'] });
+    await bob.access.deleteUser({ userId: adaId });
+    expect((await failureOf(bob.access.updateUserRoles({ userId: bobId, roles: [] }))).reason).toBe(
+      'LAST_ADMINISTRATOR',
+    );
+    // One by their groups is one, too.
+    await (await as('admin', { subject: 'by group' })).access.getMe({});
+    await bob.access.updateUserRoles({ userId: bobId, roles: [] });
+    expect((await failureOf(bob.access.listUsers({}))).reason).toBe('PERMISSION_MISSING');
+  });
+
+  it('are taken by one of two administrators from the other, never by both', async () => {
+    const key = await keyed();
+    for (let round = 0; round < 5; round++) {
+      const both = [await as('requestor', { subject: `a${round}` }), await as('requestor', { subject: `b${round}` })];
+      const ids = await Promise.all(both.map(idOf));
+      for (const userId of ids) await key.access.updateUserRoles({ userId, roles: ['admin'] });
+      const { users } = await key.access.listUsers({ pageSize: 100 });
+      for (const { id, roles } of users)
+        if (!ids.includes(id) && roles.includes('admin')) await key.access.updateUserRoles({ userId: id, roles: [] });
+      const outcomes = await Promise.all([
+        outcome(both[0]!.access.updateUserRoles({ userId: ids[1]!, roles: [] })),
+        outcome(
+          round % 2
+            ? both[1]!.access.deleteUser({ userId: ids[0]! })
+            : both[1]!.access.updateUserRoles({ userId: ids[0]!, roles: [] }),
+        ),
+      ]);
+      expect(
+        outcomes.filter((one) => one === 'done'),
+        outcomes.join(),
+      ).toHaveLength(1);
+      const left = (await key.access.listUsers({ pageSize: 100 })).users.filter(({ roles }) => roles.includes('admin'));
+      expect(left).toHaveLength(1);
+    }
+  });
+
+  it('end with their user, who may come again as somebody new', async () => {
+    const { access: admin } = await as('admin');
+    const leaver = await as('admin', { subject: 'leaver' });
+    const userId = await idOf(leaver);
+    const made = await leaver.access.createApiKey({ displayName: 'k', scopes: ['connection:read'] });
+    const kept = await admin.createApiKey({ displayName: 'k', scopes: ['*'] });
+    expect(made.apiKey!.creatorUserId).toBe(userId);
+    const acting = server().clients(transport, { 'x-api-key': kept.secret, 'latchkey-user': 'leaver' });
+    expect((await acting.access.getMe({})).user!.id).toBe(userId);
+    expect((await admin.deleteUser({ userId })).revokedApiKeyIds).toEqual([made.apiKey!.id]);
+    expect((await failureOf(acting.access.getMe({}))).reason).toBe('USER_NOT_FOUND');
+    const key = server().clients(transport, { 'x-api-key': made.secret });
+    expect((await failureOf(key.access.getMe({}))).reason).toBe('CREDENTIALS_INVALID');
+    for (const gone of [
+      () => admin.getUser({ userId }),
+      () => admin.deleteUser({ userId }),
+      () => admin.updateUserRoles({ userId, roles: [] }),
+    ])
+      expect((await failureOf(gone())).reason).toBe('USER_NOT_FOUND');
+    expect((await admin.listUsers({})).users.map(({ id }) => id)).not.toContain(userId);
+    const again = await leaver.access.getMe({});
+    expect(again.user).toMatchObject({ subject: 'leaver', assignedRoles: [] });
+    expect(again.user!.id).not.toBe(userId);
+    const second = await leaver.access.createApiKey({ displayName: 'k2', scopes: ['connection:read'] });
+    expect((await admin.deleteUser({ userId: again.user!.id, keepApiKeys: true })).revokedApiKeyIds).toEqual([]);
+    await server().clients(transport, { 'x-api-key': second.secret }).access.getMe({});
+  });
+});
+
+describeRpc('DeleteTenant', ({ as, server, transport, tenant, operator }) => {
+  const remove = (tenantId: string, immediately = false) =>
+    operator().access.deleteTenant({ tenantId, confirmTenantId: tenantId, immediately });
+
+  it('takes the operator, who says twice what is meant, and another tenant than their own', async () => {
+    const admin = await as('admin');
+    const { secret } = await admin.access.createApiKey({ displayName: 'k', scopes: ['*'] });
+    const request = { tenantId: tenant(), confirmTenantId: tenant() };
+    for (const { access } of [admin, server().clients(transport, { 'x-api-key': secret })])
+      expect((await failureOf(access.deleteTenant(request))).metadata.permission).toBe('tenant:manage');
+    const { access } = operator();
+    for (const confirmTenantId of ['', 'other', `${tenant()} `])
+      expect((await failureOf(access.deleteTenant({ tenantId: tenant(), confirmTenantId }))).fields).toEqual([
+        'confirm_tenant_id',
+      ]);
+    expect((await failureOf(remove('absent'))).reason).toBe('TENANT_NOT_FOUND');
+    expect(await failureOf(remove('default'))).toMatchObject({
+      code: 'FailedPrecondition',
+      reason: 'TENANT_IS_OPERATORS',
+    });
+    expect((await admin.access.getMe({})).tenantId).toBe(tenant());
+  });
+
+  it('lets nobody in from then on, not even to make the tenant anew', async () => {
+    const admin = await as('admin');
+    const { secret } = await admin.access.createApiKey({ displayName: 'k', scopes: ['*'] });
+    const key = server().clients(transport, { 'x-api-key': secret });
+    await key.access.getMe({});
+    const { tenant: deleted } = await remove(tenant());
+    expect(deleted).toMatchObject({ id: tenant(), state: TenantState.DELETING });
+    const hours = Number(deleted!.eraseTime!.seconds - deleted!.deleteTime!.seconds) / 3600;
+    expect(hours).toBe(24);
+    expect((await failureOf(key.access.getMe({}))).reason).toBe('CREDENTIALS_INVALID');
+    for (const { access } of [admin, await as('requestor', { subject: 'new' })])
+      expect(await failureOf(access.getMe({}))).toMatchObject({
+        code: 'PermissionDenied',
+        reason: 'TENANT_DELETED',
+        metadata: { tenant_id: tenant() },
+      });
+    for (const call of [
+      () => operator().access.createTenant({ tenantId: tenant() }),
+      () => operator().access.createApiKey({ displayName: 'x', scopes: ['*'], tenantId: tenant() }),
+    ])
+      expect((await failureOf(call())).reason).toBe('TENANT_DELETED');
+  });
+
+  it('destroys the keys before it answers, where that is asked for, also later on', async () => {
+    const { secrets } = await as('admin');
+    await secrets.createSecret({ name: 's', value: 'v' });
+    const keys = () => server().database.sql('select from latchkey.data_key where tenant_id = $1', [tenant()]);
+    expect(await keys()).toHaveLength(1);
+    const { tenant: erasing } = await remove(tenant(), true);
+    expect(erasing!.state).toBe(TenantState.ERASING);
+    expect(await keys()).toEqual([]);
+    const listed = await operator().access.listTenants({ pageSize: 100 });
+    expect(listed.tenants.find(({ id }) => id === tenant())?.state).toBe(TenantState.ERASING);
   });
 });
 

@@ -150,6 +150,52 @@ describe('The keyring', () => {
     );
   });
 
+  it('opens nothing with a key that was destroyed once it was told so, or cannot be told', async () => {
+    const store = memoryStore();
+    let trusted = true;
+    const keyring = new Keyring(masterKeys, store, 'inst_1', 1000, () => trusted);
+    const sealed = (await keyring.sealer('t'))(PLACE, Buffer.from('v'));
+    const kept = new Map(store.keys);
+    store.keys.clear();
+    expect((await keyring.open(PLACE, sealed)).toString()).toBe('v');
+    trusted = false;
+    await expect(keyring.open(PLACE, sealed)).rejects.toThrow(IntegrityError);
+    // What was found out stays so.
+    trusted = true;
+    await expect(keyring.open(PLACE, sealed)).rejects.toThrow(IntegrityError);
+    for (const forget of [() => keyring.forget('t'), () => keyring.clear()]) {
+      for (const [id, key] of kept) store.keys.set(id, key);
+      expect((await keyring.open(PLACE, sealed)).toString()).toBe('v');
+      store.keys.clear();
+      keyring.forget('u');
+      expect((await keyring.open(PLACE, sealed)).toString()).toBe('v');
+      forget();
+      await expect(keyring.open(PLACE, sealed)).rejects.toThrow(IntegrityError);
+    }
+  });
+
+  it('keeps no key that was being read while it was told to forget it', async () => {
+    const store = memoryStore();
+    const sealed = (await new Keyring(masterKeys, store, 'inst_1', 1000).sealer('t'))(PLACE, Buffer.from('v'));
+    const reading = Promise.withResolvers<void>();
+    const slow = {
+      ...store,
+      async find(...of: Parameters<DataKeyStore['find']>) {
+        const found = await store.find(...of);
+        await reading.promise;
+        return found;
+      },
+    };
+    const keyring = new Keyring(masterKeys, slow, 'inst_1', 1000);
+    const opening = keyring.open(PLACE, sealed);
+    store.keys.clear();
+    keyring.forget('t');
+    reading.resolve();
+    // It was read before.
+    expect((await opening).toString()).toBe('v');
+    await expect(keyring.open(PLACE, sealed)).rejects.toThrow(IntegrityError);
+  });
+
   it('refuses to seal for one tenant with the key of another', async () => {
     const keyring = new Keyring(masterKeys, memoryStore(), 'inst_1', 1000);
     const seal = await keyring.sealer('t');

@@ -22,7 +22,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/access_service.proto.
  */
 export const file_latchkey_v1_access_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBsYXRjaGtleS92MS9hY2Nlc3Nfc2VydmljZS5wcm90bxILbGF0Y2hrZXkudjEiDgoMR2V0TWVSZXF1ZXN0IskBCg1HZXRNZVJlc3BvbnNlEhEKCXRlbmFudF9pZBgBIAEoCRIfCgR1c2VyGAIgASgLMhEubGF0Y2hrZXkudjEuVXNlchIkCgdhcGlfa2V5GAMgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhMKC3Blcm1pc3Npb25zGAQgAygJEhcKD293bl9wZXJtaXNzaW9ucxgFIAMoCRITCgtwcm9qZWN0X2lkcxgGIAMoCRIbChNsaW1pdGVkX3RvX3Byb2plY3RzGAcgASgIIrABChBMaXN0VXNlcnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIvCgVvcmRlchgFIAEoDjIWLmxhdGNoa2V5LnYxLlVzZXJPcmRlckIIukgFggECEAEidgoRTGlzdFVzZXJzUmVzcG9uc2USIAoFdXNlcnMYASADKAsyES5sYXRjaGtleS52MS5Vc2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUinQEKFlVwZGF0ZVVzZXJSb2xlc1JlcXVlc3QSNQoHdXNlcl9pZBgBIAEoCUIkukghch8yHV51c2VyX1swLTlhLWhqa21ucC10di16XXsyNn0kEkwKBXJvbGVzGAIgAygJQj26SDqSATcQBBgBIjFyLzItXihhZG1pbnxyZXNvdXJjZV9tYW5hZ2VyfGFwcHJvdmVyfHJlcXVlc3RvcikkIjoKF1VwZGF0ZVVzZXJSb2xlc1Jlc3BvbnNlEh8KBHVzZXIYASABKAsyES5sYXRjaGtleS52MS5Vc2VyIrABChBMaXN0Um9sZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIvCgVvcmRlchgFIAEoDjIWLmxhdGNoa2V5LnYxLlJvbGVPcmRlckIIukgFggECEAEidgoRTGlzdFJvbGVzUmVzcG9uc2USIAoFcm9sZXMYASADKAsyES5sYXRjaGtleS52MS5Sb2xlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUi1AIKE0NyZWF0ZUFwaUtleVJlcXVlc3QSNQoMZGlzcGxheV9uYW1lGAEgASgJQh+6SBxyGhABGP8BMhNeW15ceDAwLVx4MWZceDdmXSskEj8KBnNjb3BlcxgCIAMoCUIvukgskgEpCAEQMhgBIiFyHxhkMhteKFthLXpfXSs6KFthLXpfXSt8XCopfFwqKSQSJwoLcHJvamVjdF9pZHMYAyADKAlCErpID5IBDBBkGAEiBnIEEAEYZBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASPgoJdGVuYW50X2lkGAUgASgJQiu6SChyJhhkMiJeKFtBLVphLXowLTldW0EtWmEtejAtOS5fOnxALV0qKT8kEisKCnJlcXVlc3RfaWQYBiABKAlCF7pIFHISGGQyDl5bXHgyMS1ceDdlXSokIlEKFENyZWF0ZUFwaUtleVJlc3BvbnNlEiQKB2FwaV9rZXkYASABKAsyEy5sYXRjaGtleS52MS5BcGlLZXkSEwoGc2VjcmV0GAIgASgJQgOAAQEitAEKEkxpc3RBcGlLZXlzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgCASGAoEc2tpcBgDIAEoBUIKukgHGgUYkE4oABIXCg93aXRoX3RvdGFsX3NpemUYBCABKAgSMQoFb3JkZXIYBSABKA4yGC5sYXRjaGtleS52MS5BcGlLZXlPcmRlckIIukgFggECEAEifQoTTGlzdEFwaUtleXNSZXNwb25zZRIlCghhcGlfa2V5cxgBIAMoCzITLmxhdGNoa2V5LnYxLkFwaUtleRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIk4KE1Jldm9rZUFwaUtleVJlcXVlc3QSNwoKYXBpX2tleV9pZBgBIAEoCUIjukggch4yHF5rZXlfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiPAoUUmV2b2tlQXBpS2V5UmVzcG9uc2USJAoHYXBpX2tleRgBIAEoCzITLmxhdGNoa2V5LnYxLkFwaUtleSK0AQoTQ3JlYXRlVGVuYW50UmVxdWVzdBI7Cgl0ZW5hbnRfaWQYASABKAlCKLpIJXIjGGQyH15bQS1aYS16MC05XVtBLVphLXowLTkuXzp8QC1dKiQSMwoMZGlzcGxheV9uYW1lGAIgASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJBIrCgpyZXF1ZXN0X2lkGAMgASgJQhe6SBRyEhhkMg5eW1x4MjEtXHg3ZV0qJCI7ChRDcmVhdGVUZW5hbnRSZXNwb25zZRIjCgZ0ZW5hbnQYASABKAsyEy5sYXRjaGtleS52MS5UZW5hbnQigQEKEkxpc3RUZW5hbnRzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgCASGAoEc2tpcBgDIAEoBUIKukgHGgUYkE4oABIXCg93aXRoX3RvdGFsX3NpemUYBCABKAgifAoTTGlzdFRlbmFudHNSZXNwb25zZRIkCgd0ZW5hbnRzGAEgAygLMhMubGF0Y2hrZXkudjEuVGVuYW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUqaAoJVXNlck9yZGVyEhoKFlVTRVJfT1JERVJfVU5TUEVDSUZJRUQQABIfChtVU0VSX09SREVSX0NSRUFURV9USU1FX0RFU0MQARIeChpVU0VSX09SREVSX0NSRUFURV9USU1FX0FTQxACKloKCVJvbGVPcmRlchIaChZST0xFX09SREVSX1VOU1BFQ0lGSUVEEAASFwoTUk9MRV9PUkRFUl9OQU1FX0FTQxABEhgKFFJPTEVfT1JERVJfTkFNRV9ERVNDEAIqcwoLQXBpS2V5T3JkZXISHQoZQVBJX0tFWV9PUkRFUl9VTlNQRUNJRklFRBAAEiIKHkFQSV9LRVlfT1JERVJfQ1JFQVRFX1RJTUVfREVTQxABEiEKHUFQSV9LRVlfT1JERVJfQ1JFQVRFX1RJTUVfQVNDEAIynQcKDUFjY2Vzc1NlcnZpY2USSQoFR2V0TWUSGS5sYXRjaGtleS52MS5HZXRNZVJlcXVlc3QaGi5sYXRjaGtleS52MS5HZXRNZVJlc3BvbnNlIgmQAgGiuxgCEAESXgoJTGlzdFVzZXJzEh0ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVxdWVzdBoeLmxhdGNoa2V5LnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIhKQAgGiuxgLCgl1c2VyOnJlYWQScgoPVXBkYXRlVXNlclJvbGVzEiMubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJvbGVzUmVxdWVzdBokLmxhdGNoa2V5LnYxLlVwZGF0ZVVzZXJSb2xlc1Jlc3BvbnNlIhSQAgKiuxgNCgtyb2xlOm1hbmFnZRJVCglMaXN0Um9sZXMSHS5sYXRjaGtleS52MS5MaXN0Um9sZXNSZXF1ZXN0Gh4ubGF0Y2hrZXkudjEuTGlzdFJvbGVzUmVzcG9uc2UiCZACAaK7GAIQARJrCgxDcmVhdGVBcGlLZXkSIC5sYXRjaGtleS52MS5DcmVhdGVBcGlLZXlSZXF1ZXN0GiEubGF0Y2hrZXkudjEuQ3JlYXRlQXBpS2V5UmVzcG9uc2UiFqK7GBIKDmFwaV9rZXk6bWFuYWdlIAESZwoLTGlzdEFwaUtleXMSHy5sYXRjaGtleS52MS5MaXN0QXBpS2V5c1JlcXVlc3QaIC5sYXRjaGtleS52MS5MaXN0QXBpS2V5c1Jlc3BvbnNlIhWQAgGiuxgOCgxhcGlfa2V5OnJlYWQSbAoMUmV2b2tlQXBpS2V5EiAubGF0Y2hrZXkudjEuUmV2b2tlQXBpS2V5UmVxdWVzdBohLmxhdGNoa2V5LnYxLlJldm9rZUFwaUtleVJlc3BvbnNlIheQAgKiuxgQCg5hcGlfa2V5Om1hbmFnZRJoCgxDcmVhdGVUZW5hbnQSIC5sYXRjaGtleS52MS5DcmVhdGVUZW5hbnRSZXF1ZXN0GiEubGF0Y2hrZXkudjEuQ3JlYXRlVGVuYW50UmVzcG9uc2UiE6K7GA8KDXRlbmFudDptYW5hZ2USaAoLTGlzdFRlbmFudHMSHy5sYXRjaGtleS52MS5MaXN0VGVuYW50c1JlcXVlc3QaIC5sYXRjaGtleS52MS5MaXN0VGVuYW50c1Jlc3BvbnNlIhaQAgGiuxgPCg10ZW5hbnQ6bWFuYWdlYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_api_key, file_latchkey_v1_role, file_latchkey_v1_tenant, file_latchkey_v1_user]);
+  fileDesc("CiBsYXRjaGtleS92MS9hY2Nlc3Nfc2VydmljZS5wcm90bxILbGF0Y2hrZXkudjEiDgoMR2V0TWVSZXF1ZXN0IskBCg1HZXRNZVJlc3BvbnNlEhEKCXRlbmFudF9pZBgBIAEoCRIfCgR1c2VyGAIgASgLMhEubGF0Y2hrZXkudjEuVXNlchIkCgdhcGlfa2V5GAMgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhMKC3Blcm1pc3Npb25zGAQgAygJEhcKD293bl9wZXJtaXNzaW9ucxgFIAMoCRITCgtwcm9qZWN0X2lkcxgGIAMoCRIbChNsaW1pdGVkX3RvX3Byb2plY3RzGAcgASgIIrABChBMaXN0VXNlcnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIvCgVvcmRlchgFIAEoDjIWLmxhdGNoa2V5LnYxLlVzZXJPcmRlckIIukgFggECEAEidgoRTGlzdFVzZXJzUmVzcG9uc2USIAoFdXNlcnMYASADKAsyES5sYXRjaGtleS52MS5Vc2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiRwoOR2V0VXNlclJlcXVlc3QSNQoHdXNlcl9pZBgBIAEoCUIkukghch8yHV51c2VyX1swLTlhLWhqa21ucC10di16XXsyNn0kIjIKD0dldFVzZXJSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciK0AQoWVXBkYXRlVXNlclJvbGVzUmVxdWVzdBI1Cgd1c2VyX2lkGAEgASgJQiS6SCFyHzIdXnVzZXJfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSTAoFcm9sZXMYAiADKAlCPbpIOpIBNxAEGAEiMXIvMi1eKGFkbWlufHJlc291cmNlX21hbmFnZXJ8YXBwcm92ZXJ8cmVxdWVzdG9yKSQSFQoEZXRhZxgDIAEoCUIHukgEcgIYZCI6ChdVcGRhdGVVc2VyUm9sZXNSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciJ4ChFEZWxldGVVc2VyUmVxdWVzdBI1Cgd1c2VyX2lkGAEgASgJQiS6SCFyHzIdXnVzZXJfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQSFQoEZXRhZxgCIAEoCUIHukgEcgIYZBIVCg1rZWVwX2FwaV9rZXlzGAMgASgIIjEKEkRlbGV0ZVVzZXJSZXNwb25zZRIbChNyZXZva2VkX2FwaV9rZXlfaWRzGAEgAygJIrABChBMaXN0Um9sZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIvCgVvcmRlchgFIAEoDjIWLmxhdGNoa2V5LnYxLlJvbGVPcmRlckIIukgFggECEAEidgoRTGlzdFJvbGVzUmVzcG9uc2USIAoFcm9sZXMYASADKAsyES5sYXRjaGtleS52MS5Sb2xlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUi1AIKE0NyZWF0ZUFwaUtleVJlcXVlc3QSNQoMZGlzcGxheV9uYW1lGAEgASgJQh+6SBxyGhABGP8BMhNeW15ceDAwLVx4MWZceDdmXSskEj8KBnNjb3BlcxgCIAMoCUIvukgskgEpCAEQMhgBIiFyHxhkMhteKFthLXpfXSs6KFthLXpfXSt8XCopfFwqKSQSJwoLcHJvamVjdF9pZHMYAyADKAlCErpID5IBDBBkGAEiBnIEEAEYZBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASPgoJdGVuYW50X2lkGAUgASgJQiu6SChyJhhkMiJeKFtBLVphLXowLTldW0EtWmEtejAtOS5fOnxALV0qKT8kEisKCnJlcXVlc3RfaWQYBiABKAlCF7pIFHISGGQyDl5bXHgyMS1ceDdlXSokIlEKFENyZWF0ZUFwaUtleVJlc3BvbnNlEiQKB2FwaV9rZXkYASABKAsyEy5sYXRjaGtleS52MS5BcGlLZXkSEwoGc2VjcmV0GAIgASgJQgOAAQEitAEKEkxpc3RBcGlLZXlzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgCASGAoEc2tpcBgDIAEoBUIKukgHGgUYkE4oABIXCg93aXRoX3RvdGFsX3NpemUYBCABKAgSMQoFb3JkZXIYBSABKA4yGC5sYXRjaGtleS52MS5BcGlLZXlPcmRlckIIukgFggECEAEifQoTTGlzdEFwaUtleXNSZXNwb25zZRIlCghhcGlfa2V5cxgBIAMoCzITLmxhdGNoa2V5LnYxLkFwaUtleRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIk4KE1Jldm9rZUFwaUtleVJlcXVlc3QSNwoKYXBpX2tleV9pZBgBIAEoCUIjukggch4yHF5rZXlfWzAtOWEtaGprbW5wLXR2LXpdezI2fSQiPAoUUmV2b2tlQXBpS2V5UmVzcG9uc2USJAoHYXBpX2tleRgBIAEoCzITLmxhdGNoa2V5LnYxLkFwaUtleSK0AQoTQ3JlYXRlVGVuYW50UmVxdWVzdBI7Cgl0ZW5hbnRfaWQYASABKAlCKLpIJXIjGGQyH15bQS1aYS16MC05XVtBLVphLXowLTkuXzp8QC1dKiQSMwoMZGlzcGxheV9uYW1lGAIgASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJBIrCgpyZXF1ZXN0X2lkGAMgASgJQhe6SBRyEhhkMg5eW1x4MjEtXHg3ZV0qJCI7ChRDcmVhdGVUZW5hbnRSZXNwb25zZRIjCgZ0ZW5hbnQYASABKAsyEy5sYXRjaGtleS52MS5UZW5hbnQiiwEKE0RlbGV0ZVRlbmFudFJlcXVlc3QSOwoJdGVuYW50X2lkGAEgASgJQii6SCVyIxhkMh9eW0EtWmEtejAtOV1bQS1aYS16MC05Ll86fEAtXSokEiIKEWNvbmZpcm1fdGVuYW50X2lkGAIgASgJQge6SARyAhhkEhMKC2ltbWVkaWF0ZWx5GAMgASgIIjsKFERlbGV0ZVRlbmFudFJlc3BvbnNlEiMKBnRlbmFudBgBIAEoCzITLmxhdGNoa2V5LnYxLlRlbmFudCK0AQoSTGlzdFRlbmFudHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCBIxCgVvcmRlchgFIAEoDjIYLmxhdGNoa2V5LnYxLlRlbmFudE9yZGVyQgi6SAWCAQIQASJ8ChNMaXN0VGVuYW50c1Jlc3BvbnNlEiQKB3RlbmFudHMYASADKAsyEy5sYXRjaGtleS52MS5UZW5hbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZSpoCglVc2VyT3JkZXISGgoWVVNFUl9PUkRFUl9VTlNQRUNJRklFRBAAEh8KG1VTRVJfT1JERVJfQ1JFQVRFX1RJTUVfREVTQxABEh4KGlVTRVJfT1JERVJfQ1JFQVRFX1RJTUVfQVNDEAIqWgoJUm9sZU9yZGVyEhoKFlJPTEVfT1JERVJfVU5TUEVDSUZJRUQQABIXChNST0xFX09SREVSX05BTUVfQVNDEAESGAoUUk9MRV9PUkRFUl9OQU1FX0RFU0MQAipzCgtBcGlLZXlPcmRlchIdChlBUElfS0VZX09SREVSX1VOU1BFQ0lGSUVEEAASIgoeQVBJX0tFWV9PUkRFUl9DUkVBVEVfVElNRV9ERVNDEAESIQodQVBJX0tFWV9PUkRFUl9DUkVBVEVfVElNRV9BU0MQAipeCgtUZW5hbnRPcmRlchIcChhURU5BTlRfT1JERVJfVU5TUEVDSUZJRUQQABIXChNURU5BTlRfT1JERVJfSURfQVNDEAESGAoUVEVOQU5UX09SREVSX0lEX0RFU0MQAjLJCQoNQWNjZXNzU2VydmljZRJJCgVHZXRNZRIZLmxhdGNoa2V5LnYxLkdldE1lUmVxdWVzdBoaLmxhdGNoa2V5LnYxLkdldE1lUmVzcG9uc2UiCZACAaK7GAIQARJeCglMaXN0VXNlcnMSHS5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXF1ZXN0Gh4ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVzcG9uc2UiEpACAaK7GAsKCXVzZXI6cmVhZBJYCgdHZXRVc2VyEhsubGF0Y2hrZXkudjEuR2V0VXNlclJlcXVlc3QaHC5sYXRjaGtleS52MS5HZXRVc2VyUmVzcG9uc2UiEpACAaK7GAsKCXVzZXI6cmVhZBJyCg9VcGRhdGVVc2VyUm9sZXMSIy5sYXRjaGtleS52MS5VcGRhdGVVc2VyUm9sZXNSZXF1ZXN0GiQubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJvbGVzUmVzcG9uc2UiFJACAqK7GA0KC3JvbGU6bWFuYWdlEmMKCkRlbGV0ZVVzZXISHi5sYXRjaGtleS52MS5EZWxldGVVc2VyUmVxdWVzdBofLmxhdGNoa2V5LnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIUkAICorsYDQoLdXNlcjpkZWxldGUSVQoJTGlzdFJvbGVzEh0ubGF0Y2hrZXkudjEuTGlzdFJvbGVzUmVxdWVzdBoeLmxhdGNoa2V5LnYxLkxpc3RSb2xlc1Jlc3BvbnNlIgmQAgGiuxgCEAESawoMQ3JlYXRlQXBpS2V5EiAubGF0Y2hrZXkudjEuQ3JlYXRlQXBpS2V5UmVxdWVzdBohLmxhdGNoa2V5LnYxLkNyZWF0ZUFwaUtleVJlc3BvbnNlIhaiuxgSCg5hcGlfa2V5Om1hbmFnZSABEmcKC0xpc3RBcGlLZXlzEh8ubGF0Y2hrZXkudjEuTGlzdEFwaUtleXNSZXF1ZXN0GiAubGF0Y2hrZXkudjEuTGlzdEFwaUtleXNSZXNwb25zZSIVkAIBorsYDgoMYXBpX2tleTpyZWFkEmwKDFJldm9rZUFwaUtleRIgLmxhdGNoa2V5LnYxLlJldm9rZUFwaUtleVJlcXVlc3QaIS5sYXRjaGtleS52MS5SZXZva2VBcGlLZXlSZXNwb25zZSIXkAICorsYEAoOYXBpX2tleTptYW5hZ2USaAoMQ3JlYXRlVGVuYW50EiAubGF0Y2hrZXkudjEuQ3JlYXRlVGVuYW50UmVxdWVzdBohLmxhdGNoa2V5LnYxLkNyZWF0ZVRlbmFudFJlc3BvbnNlIhOiuxgPCg10ZW5hbnQ6bWFuYWdlEmsKDERlbGV0ZVRlbmFudBIgLmxhdGNoa2V5LnYxLkRlbGV0ZVRlbmFudFJlcXVlc3QaIS5sYXRjaGtleS52MS5EZWxldGVUZW5hbnRSZXNwb25zZSIWkAICorsYDwoNdGVuYW50Om1hbmFnZRJoCgtMaXN0VGVuYW50cxIfLmxhdGNoa2V5LnYxLkxpc3RUZW5hbnRzUmVxdWVzdBogLmxhdGNoa2V5LnYxLkxpc3RUZW5hbnRzUmVzcG9uc2UiFpACAaK7GA8KDXRlbmFudDptYW5hZ2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_api_key, file_latchkey_v1_role, file_latchkey_v1_tenant, file_latchkey_v1_user]);
 
 /**
  * Request of GetMe.
@@ -187,6 +187,48 @@ export const ListUsersResponseSchema: GenMessage<ListUsersResponse> = /*@__PURE_
   messageDesc(file_latchkey_v1_access_service, 3);
 
 /**
+ * Request of GetUser.
+ *
+ * @generated from message latchkey.v1.GetUserRequest
+ */
+export type GetUserRequest = Message<"latchkey.v1.GetUserRequest"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message latchkey.v1.GetUserRequest.
+ * Use `create(GetUserRequestSchema)` to create a new message.
+ */
+export const GetUserRequestSchema: GenMessage<GetUserRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 4);
+
+/**
+ * Response of GetUser.
+ *
+ * @generated from message latchkey.v1.GetUserResponse
+ */
+export type GetUserResponse = Message<"latchkey.v1.GetUserResponse"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: latchkey.v1.User user = 1;
+   */
+  user?: User | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.GetUserResponse.
+ * Use `create(GetUserResponseSchema)` to create a new message.
+ */
+export const GetUserResponseSchema: GenMessage<GetUserResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 5);
+
+/**
  * Request of UpdateUserRoles.
  *
  * @generated from message latchkey.v1.UpdateUserRolesRequest
@@ -205,6 +247,13 @@ export type UpdateUserRolesRequest = Message<"latchkey.v1.UpdateUserRolesRequest
    * @generated from field: repeated string roles = 2;
    */
   roles: string[];
+
+  /**
+   * The etag that was read; empty: change whatever is there.
+   *
+   * @generated from field: string etag = 3;
+   */
+  etag: string;
 };
 
 /**
@@ -212,7 +261,7 @@ export type UpdateUserRolesRequest = Message<"latchkey.v1.UpdateUserRolesRequest
  * Use `create(UpdateUserRolesRequestSchema)` to create a new message.
  */
 export const UpdateUserRolesRequestSchema: GenMessage<UpdateUserRolesRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 4);
+  messageDesc(file_latchkey_v1_access_service, 6);
 
 /**
  * Response of UpdateUserRoles.
@@ -233,7 +282,63 @@ export type UpdateUserRolesResponse = Message<"latchkey.v1.UpdateUserRolesRespon
  * Use `create(UpdateUserRolesResponseSchema)` to create a new message.
  */
 export const UpdateUserRolesResponseSchema: GenMessage<UpdateUserRolesResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 5);
+  messageDesc(file_latchkey_v1_access_service, 7);
+
+/**
+ * Request of DeleteUser.
+ *
+ * @generated from message latchkey.v1.DeleteUserRequest
+ */
+export type DeleteUserRequest = Message<"latchkey.v1.DeleteUserRequest"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The etag that was read; empty: delete whatever is there.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * Leaves the API keys that the user made in force, for services that go on with them: whoever has their texts still gets in.
+   *
+   * @generated from field: bool keep_api_keys = 3;
+   */
+  keepApiKeys: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteUserRequest.
+ * Use `create(DeleteUserRequestSchema)` to create a new message.
+ */
+export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 8);
+
+/**
+ * Response of DeleteUser.
+ *
+ * @generated from message latchkey.v1.DeleteUserResponse
+ */
+export type DeleteUserResponse = Message<"latchkey.v1.DeleteUserResponse"> & {
+  /**
+   * The API keys that ended.
+   *
+   * @generated from field: repeated string revoked_api_key_ids = 1;
+   */
+  revokedApiKeyIds: string[];
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteUserResponse.
+ * Use `create(DeleteUserResponseSchema)` to create a new message.
+ */
+export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 9);
 
 /**
  * Request of ListRoles.
@@ -282,7 +387,7 @@ export type ListRolesRequest = Message<"latchkey.v1.ListRolesRequest"> & {
  * Use `create(ListRolesRequestSchema)` to create a new message.
  */
 export const ListRolesRequestSchema: GenMessage<ListRolesRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 6);
+  messageDesc(file_latchkey_v1_access_service, 10);
 
 /**
  * Response of ListRoles.
@@ -317,7 +422,7 @@ export type ListRolesResponse = Message<"latchkey.v1.ListRolesResponse"> & {
  * Use `create(ListRolesResponseSchema)` to create a new message.
  */
 export const ListRolesResponseSchema: GenMessage<ListRolesResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 7);
+  messageDesc(file_latchkey_v1_access_service, 11);
 
 /**
  * Request of CreateApiKey.
@@ -373,7 +478,7 @@ export type CreateApiKeyRequest = Message<"latchkey.v1.CreateApiKeyRequest"> & {
  * Use `create(CreateApiKeyRequestSchema)` to create a new message.
  */
 export const CreateApiKeyRequestSchema: GenMessage<CreateApiKeyRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 8);
+  messageDesc(file_latchkey_v1_access_service, 12);
 
 /**
  * Response of CreateApiKey.
@@ -401,7 +506,7 @@ export type CreateApiKeyResponse = Message<"latchkey.v1.CreateApiKeyResponse"> &
  * Use `create(CreateApiKeyResponseSchema)` to create a new message.
  */
 export const CreateApiKeyResponseSchema: GenMessage<CreateApiKeyResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 9);
+  messageDesc(file_latchkey_v1_access_service, 13);
 
 /**
  * Request of ListApiKeys.
@@ -450,7 +555,7 @@ export type ListApiKeysRequest = Message<"latchkey.v1.ListApiKeysRequest"> & {
  * Use `create(ListApiKeysRequestSchema)` to create a new message.
  */
 export const ListApiKeysRequestSchema: GenMessage<ListApiKeysRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 10);
+  messageDesc(file_latchkey_v1_access_service, 14);
 
 /**
  * Response of ListApiKeys.
@@ -485,7 +590,7 @@ export type ListApiKeysResponse = Message<"latchkey.v1.ListApiKeysResponse"> & {
  * Use `create(ListApiKeysResponseSchema)` to create a new message.
  */
 export const ListApiKeysResponseSchema: GenMessage<ListApiKeysResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 11);
+  messageDesc(file_latchkey_v1_access_service, 15);
 
 /**
  * Request of RevokeApiKey.
@@ -506,7 +611,7 @@ export type RevokeApiKeyRequest = Message<"latchkey.v1.RevokeApiKeyRequest"> & {
  * Use `create(RevokeApiKeyRequestSchema)` to create a new message.
  */
 export const RevokeApiKeyRequestSchema: GenMessage<RevokeApiKeyRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 12);
+  messageDesc(file_latchkey_v1_access_service, 16);
 
 /**
  * Response of RevokeApiKey.
@@ -527,7 +632,7 @@ export type RevokeApiKeyResponse = Message<"latchkey.v1.RevokeApiKeyResponse"> &
  * Use `create(RevokeApiKeyResponseSchema)` to create a new message.
  */
 export const RevokeApiKeyResponseSchema: GenMessage<RevokeApiKeyResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 13);
+  messageDesc(file_latchkey_v1_access_service, 17);
 
 /**
  * Request of CreateTenant.
@@ -562,7 +667,7 @@ export type CreateTenantRequest = Message<"latchkey.v1.CreateTenantRequest"> & {
  * Use `create(CreateTenantRequestSchema)` to create a new message.
  */
 export const CreateTenantRequestSchema: GenMessage<CreateTenantRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 14);
+  messageDesc(file_latchkey_v1_access_service, 18);
 
 /**
  * Response of CreateTenant.
@@ -583,7 +688,63 @@ export type CreateTenantResponse = Message<"latchkey.v1.CreateTenantResponse"> &
  * Use `create(CreateTenantResponseSchema)` to create a new message.
  */
 export const CreateTenantResponseSchema: GenMessage<CreateTenantResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 15);
+  messageDesc(file_latchkey_v1_access_service, 19);
+
+/**
+ * Request of DeleteTenant.
+ *
+ * @generated from message latchkey.v1.DeleteTenantRequest
+ */
+export type DeleteTenantRequest = Message<"latchkey.v1.DeleteTenantRequest"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * The same once more, for this cannot be undone.
+   *
+   * @generated from field: string confirm_tenant_id = 2;
+   */
+  confirmTenantId: string;
+
+  /**
+   * Destroys the data keys before this call answers. Nothing is revoked at providers then: tokens that somebody has taken work there until they end.
+   *
+   * @generated from field: bool immediately = 3;
+   */
+  immediately: boolean;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteTenantRequest.
+ * Use `create(DeleteTenantRequestSchema)` to create a new message.
+ */
+export const DeleteTenantRequestSchema: GenMessage<DeleteTenantRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 20);
+
+/**
+ * Response of DeleteTenant.
+ *
+ * @generated from message latchkey.v1.DeleteTenantResponse
+ */
+export type DeleteTenantResponse = Message<"latchkey.v1.DeleteTenantResponse"> & {
+  /**
+   * The tenant, as it stands now.
+   *
+   * @generated from field: latchkey.v1.Tenant tenant = 1;
+   */
+  tenant?: Tenant | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.DeleteTenantResponse.
+ * Use `create(DeleteTenantResponseSchema)` to create a new message.
+ */
+export const DeleteTenantResponseSchema: GenMessage<DeleteTenantResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 21);
 
 /**
  * Request of ListTenants.
@@ -618,6 +779,13 @@ export type ListTenantsRequest = Message<"latchkey.v1.ListTenantsRequest"> & {
    * @generated from field: bool with_total_size = 4;
    */
   withTotalSize: boolean;
+
+  /**
+   * In which order.
+   *
+   * @generated from field: latchkey.v1.TenantOrder order = 5;
+   */
+  order: TenantOrder;
 };
 
 /**
@@ -625,7 +793,7 @@ export type ListTenantsRequest = Message<"latchkey.v1.ListTenantsRequest"> & {
  * Use `create(ListTenantsRequestSchema)` to create a new message.
  */
 export const ListTenantsRequestSchema: GenMessage<ListTenantsRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 16);
+  messageDesc(file_latchkey_v1_access_service, 22);
 
 /**
  * Response of ListTenants.
@@ -660,7 +828,7 @@ export type ListTenantsResponse = Message<"latchkey.v1.ListTenantsResponse"> & {
  * Use `create(ListTenantsResponseSchema)` to create a new message.
  */
 export const ListTenantsResponseSchema: GenMessage<ListTenantsResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 17);
+  messageDesc(file_latchkey_v1_access_service, 23);
 
 /**
  * Order of ListUsers.
@@ -786,6 +954,47 @@ export const ApiKeyOrderSchema: GenEnum<ApiKeyOrder> = /*@__PURE__*/
   enumDesc(file_latchkey_v1_access_service, 2);
 
 /**
+ * Order of ListTenants.
+ *
+ * @generated from enum latchkey.v1.TenantOrder
+ */
+export const TenantOrder = {
+  /**
+   * As TENANT_ORDER_ID_ASC.
+   *
+   * @generated from enum value: TENANT_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * By id, in byte order.
+   *
+   * @generated from enum value: TENANT_ORDER_ID_ASC = 1;
+   */
+  ID_ASC: 1,
+
+  /**
+   * By id, backwards.
+   *
+   * @generated from enum value: TENANT_ORDER_ID_DESC = 2;
+   */
+  ID_DESC: 2,
+} as const;
+
+/**
+ * Order of ListTenants.
+ *
+ * @generated from enum latchkey.v1.TenantOrder
+ */
+export type TenantOrder = (typeof TenantOrder)[keyof typeof TenantOrder] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.TenantOrder.
+ */
+export const TenantOrderSchema: GenEnum<TenantOrder> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_access_service, 3);
+
+/**
  * Who may do what: users, roles, API keys and tenants.
  *
  * @generated from service latchkey.v1.AccessService
@@ -813,8 +1022,22 @@ export const AccessService: GenService<{
     output: typeof ListUsersResponseSchema;
   },
   /**
-   * Replaces the roles assigned to a user. Roles that come from groups stay.
+   * Answers a user.
    * Fails with USER_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.AccessService.GetUser
+   */
+  getUser: {
+    methodKind: "unary";
+    input: typeof GetUserRequestSchema;
+    output: typeof GetUserResponseSchema;
+  },
+  /**
+   * Replaces the roles assigned to a user. Roles that come from groups stay. Holds on every replica within 5 seconds: streams of the user, and requests that the proxy
+   * is passing on for them, end then with RIGHTS_CHANGED; other calls that are under way end as they began. API keys that they made, and endpoints for events, stay.
+   * The last user who is an administrator, by an assigned role or by the groups of their last token, stays one: API keys do not count, whatever they permit. That
+   * the identity provider takes groups away cannot be refused.
+   * Fails with USER_NOT_FOUND, ETAG_MISMATCH, LAST_ADMINISTRATOR.
    *
    * @generated from rpc latchkey.v1.AccessService.UpdateUserRoles
    */
@@ -822,6 +1045,24 @@ export const AccessService: GenService<{
     methodKind: "unary";
     input: typeof UpdateUserRolesRequestSchema;
     output: typeof UpdateUserRolesResponseSchema;
+  },
+  /**
+   * Deletes a user. From then on no call of theirs succeeds, here at once, on every replica within 5 seconds, and their streams and proxied requests end. What is
+   * theirs goes, at once or by a job that nothing interrupts for good:
+   *  - connections that they own, whose tokens are revoked at the providers, for a day if need be, and authorizations for them;
+   *  - accounts that were made for them, deleted at the provider; what it does not take for a day is forgotten here alone;
+   *  - API keys that they made (keep_api_keys leaves them), authorizations that they began;
+   *  - inbound endpoints of their connections with all messages, and deliveries, sent or not.
+   * What is the tenant's stays: connections of projects and of the whole tenant, secrets, integrations, endpoints for events, whoever made them. The audit log stays as
+   * it is; events stay until their retention ends. Somebody whom the identity provider still lets in under the same subject is a new user, without any of it.
+   * Fails with USER_NOT_FOUND, ETAG_MISMATCH, LAST_ADMINISTRATOR (as UpdateUserRoles).
+   *
+   * @generated from rpc latchkey.v1.AccessService.DeleteUser
+   */
+  deleteUser: {
+    methodKind: "unary";
+    input: typeof DeleteUserRequestSchema;
+    output: typeof DeleteUserResponseSchema;
   },
   /**
    * Lists the roles and what each permits.
@@ -836,7 +1077,7 @@ export const AccessService: GenService<{
   },
   /**
    * Makes an API key and answers its text, this once.
-   * Fails with PERMISSION_MISSING where a scope exceeds the caller's own, TENANT_NOT_FOUND, REQUEST_ID_REUSED.
+   * Fails with PERMISSION_MISSING where a scope exceeds the caller's own, TENANT_NOT_FOUND, TENANT_DELETED, REQUEST_ID_REUSED.
    *
    * @generated from rpc latchkey.v1.AccessService.CreateApiKey
    */
@@ -868,8 +1109,8 @@ export const AccessService: GenService<{
     output: typeof RevokeApiKeyResponseSchema;
   },
   /**
-   * Makes a tenant. For the operator.
-   * Fails with TENANT_ID_TAKEN, REQUEST_ID_REUSED.
+   * Makes a tenant. For the operator. Under the id of one that was deleted it is a new one, without anything of the other.
+   * Fails with TENANT_ID_TAKEN, REQUEST_ID_REUSED, and while one of this id is being deleted with TENANT_DELETED.
    *
    * @generated from rpc latchkey.v1.AccessService.CreateTenant
    */
@@ -877,6 +1118,23 @@ export const AccessService: GenService<{
     methodKind: "unary";
     input: typeof CreateTenantRequestSchema;
     output: typeof CreateTenantResponseSchema;
+  },
+  /**
+   * Deletes a tenant and all that it has. For the operator. From then on no credential of it is taken, here at once, on every replica within 5 seconds, and its streams
+   * and proxied requests end. A job revokes its tokens and deletes its accounts at their providers, and destroys its data keys once that is done, at the latest after
+   * 24 hours, or at once with `immediately`: nothing of the tenant opens any more. Then it removes every row, the audit log too. What Kafka was not told by then it is
+   * not told any more.
+   * In the operator's tenant the audit log tells who deleted it (`tenant_deleted`), that its keys are destroyed and where the chain of its audit log ended
+   * (`tenant_keys_destroyed`), and that nothing is left (`tenant_erased`). Backups of before hold it as long as they are kept, and a master key of then opens them.
+   * No token makes the tenant anew: TENANT_DELETED. CreateTenant does. No change where it is being deleted, but for `immediately`, which ends the waiting.
+   * Fails with TENANT_NOT_FOUND, TENANT_IS_OPERATORS, FIELD_INVALID.
+   *
+   * @generated from rpc latchkey.v1.AccessService.DeleteTenant
+   */
+  deleteTenant: {
+    methodKind: "unary";
+    input: typeof DeleteTenantRequestSchema;
+    output: typeof DeleteTenantResponseSchema;
   },
   /**
    * Lists the tenants, by id. For the operator.

@@ -2578,7 +2578,7 @@ export const ConnectionService: GenService<{
   },
   /**
    * Says how an authorization stands, now and at each change, until it has ended.
-   * Fails with AUTHORIZATION_NOT_FOUND.
+   * Fails with AUTHORIZATION_NOT_FOUND, CREDENTIALS_INVALID, RIGHTS_CHANGED.
    *
    * @generated from rpc latchkey.v1.ConnectionService.WatchAuthorization
    */

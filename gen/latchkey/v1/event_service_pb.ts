@@ -296,8 +296,8 @@ export const EventService: GenService<{
   /**
    * Tells events as they happen, from now or from where another watch ended. Those of one connection come in the order of its changes. Each message has a
    * cursor: who is cut off goes on from the last one and misses nothing; some may come twice, with the same id. A message that is not taken within 30 s
-   * ends the stream, and so does the end of the credential that began it. One replica takes 1000 watches of a tenant.
-   * Fails with CURSOR_INVALID, CURSOR_EXPIRED, READER_TOO_SLOW, CREDENTIALS_INVALID, OVERLOADED, SHUTTING_DOWN.
+   * ends the stream, and so does the end of the credential that began it, or a change of the roles of its user. One replica takes 1000 watches of a tenant.
+   * Fails with CURSOR_INVALID, CURSOR_EXPIRED, READER_TOO_SLOW, CREDENTIALS_INVALID, RIGHTS_CHANGED, OVERLOADED, SHUTTING_DOWN.
    *
    * @generated from rpc latchkey.v1.EventService.WatchEvents
    */

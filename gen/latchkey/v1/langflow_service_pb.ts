@@ -888,7 +888,7 @@ export const LangflowService: GenService<{
   },
   /**
    * Runs a flow and answers what comes out as it comes, for an hour at most; the last message is `end`. A caller who leaves stops the run.
-   * Fails as RunFlow does, also in the middle.
+   * Fails as RunFlow does, also in the middle, and with CREDENTIALS_INVALID, RIGHTS_CHANGED where what let it begin is taken back.
    *
    * @generated from rpc latchkey.v1.LangflowService.StreamFlowRun
    */

@@ -4,17 +4,17 @@
 
 // Tenants.
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/tenant.proto.
  */
 export const file_latchkey_v1_tenant: GenFile = /*@__PURE__*/
-  fileDesc("ChhsYXRjaGtleS92MS90ZW5hbnQucHJvdG8SC2xhdGNoa2V5LnYxIlsKBlRlbmFudBIKCgJpZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSLwoLY3JlYXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChhsYXRjaGtleS92MS90ZW5hbnQucHJvdG8SC2xhdGNoa2V5LnYxIuUBCgZUZW5hbnQSCgoCaWQYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgVzdGF0ZRgEIAEoDjIYLmxhdGNoa2V5LnYxLlRlbmFudFN0YXRlEi8KC2RlbGV0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgplcmFzZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCp5CgtUZW5hbnRTdGF0ZRIcChhURU5BTlRfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNURU5BTlRfU1RBVEVfQUNUSVZFEAESGQoVVEVOQU5UX1NUQVRFX0RFTEVUSU5HEAISGAoUVEVOQU5UX1NUQVRFX0VSQVNJTkcQA2IGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * A tenant: nothing of one is seen by another.
@@ -42,6 +42,27 @@ export type Tenant = Message<"latchkey.v1.Tenant"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 3;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * Whether it is being deleted, and how far that is. One that is deleted is listed no more.
+   *
+   * @generated from field: latchkey.v1.TenantState state = 4;
+   */
+  state: TenantState;
+
+  /**
+   * When DeleteTenant was called; absent: it was not.
+   *
+   * @generated from field: google.protobuf.Timestamp delete_time = 5;
+   */
+  deleteTime?: Timestamp | undefined;
+
+  /**
+   * When its data keys are destroyed at the latest, or were; absent: it is not being deleted.
+   *
+   * @generated from field: google.protobuf.Timestamp erase_time = 6;
+   */
+  eraseTime?: Timestamp | undefined;
 };
 
 /**
@@ -50,4 +71,52 @@ export type Tenant = Message<"latchkey.v1.Tenant"> & {
  */
 export const TenantSchema: GenMessage<Tenant> = /*@__PURE__*/
   messageDesc(file_latchkey_v1_tenant, 0);
+
+/**
+ * How a tenant stands.
+ *
+ * @generated from enum latchkey.v1.TenantState
+ */
+export const TenantState = {
+  /**
+   * Not used.
+   *
+   * @generated from enum value: TENANT_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * In use.
+   *
+   * @generated from enum value: TENANT_STATE_ACTIVE = 1;
+   */
+  ACTIVE: 1,
+
+  /**
+   * No credential of it is taken. Its tokens are being revoked, its accounts deleted at their providers; its data keys still exist.
+   *
+   * @generated from enum value: TENANT_STATE_DELETING = 2;
+   */
+  DELETING: 2,
+
+  /**
+   * Its data keys are destroyed: nothing of it opens any more. Its rows are being removed.
+   *
+   * @generated from enum value: TENANT_STATE_ERASING = 3;
+   */
+  ERASING: 3,
+} as const;
+
+/**
+ * How a tenant stands.
+ *
+ * @generated from enum latchkey.v1.TenantState
+ */
+export type TenantState = (typeof TenantState)[keyof typeof TenantState] | UnknownEnum;
+
+/**
+ * Describes the enum latchkey.v1.TenantState.
+ */
+export const TenantStateSchema: GenEnum<TenantState> = /*@__PURE__*/
+  enumDesc(file_latchkey_v1_tenant, 0);
 

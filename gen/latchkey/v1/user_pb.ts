@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/user.proto.
  */
 export const file_latchkey_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChZsYXRjaGtleS92MS91c2VyLnByb3RvEgtsYXRjaGtleS52MSL4AQoEVXNlchIKCgJpZBgBIAEoCRIPCgdzdWJqZWN0GAIgASgJEg4KBmlzc3VlchgDIAEoCRINCgVlbWFpbBgEIAEoCRIUCgxkaXNwbGF5X25hbWUYBSABKAkSFgoOYXNzaWduZWRfcm9sZXMYBiADKAkSFAoMbWFwcGVkX3JvbGVzGAcgAygJEg0KBXJvbGVzGAggAygJEi8KC2NyZWF0ZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxsYXN0X3NlZW5fYXQYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChZsYXRjaGtleS92MS91c2VyLnByb3RvEgtsYXRjaGtleS52MSKGAgoEVXNlchIKCgJpZBgBIAEoCRIPCgdzdWJqZWN0GAIgASgJEg4KBmlzc3VlchgDIAEoCRINCgVlbWFpbBgEIAEoCRIUCgxkaXNwbGF5X25hbWUYBSABKAkSFgoOYXNzaWduZWRfcm9sZXMYBiADKAkSFAoMbWFwcGVkX3JvbGVzGAcgAygJEg0KBXJvbGVzGAggAygJEi8KC2NyZWF0ZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxsYXN0X3NlZW5fYXQYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYCyABKAliBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * A user, known since the first call with a token of the identity provider.
@@ -91,6 +91,13 @@ export type User = Message<"latchkey.v1.User"> & {
    * @generated from field: google.protobuf.Timestamp last_seen_at = 10;
    */
   lastSeenAt?: Timestamp | undefined;
+
+  /**
+   * Changes with roles, e-mail address and name.
+   *
+   * @generated from field: string etag = 11;
+   */
+  etag: string;
 };
 
 /**

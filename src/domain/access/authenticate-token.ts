@@ -18,7 +18,7 @@ const SEEN_MS = 60_000;
 
 /**
  * Who an access token of the identity provider names. The tenant and the user are made where they are new. Null where no issuer is configured.
- * Fails with CREDENTIALS_INVALID, IDENTITY_PROVIDER_UNAVAILABLE, PERMISSION_MISSING where a user would act for another.
+ * Fails with CREDENTIALS_INVALID, TENANT_DELETED, IDENTITY_PROVIDER_UNAVAILABLE, PERMISSION_MISSING where a user would act for another.
  */
 export async function authenticateToken(app: App, { credential, actsFor }: Presented): Promise<Principal | null> {
   const { identityProvider, config } = app;
@@ -29,7 +29,12 @@ export async function authenticateToken(app: App, { credential, actsFor }: Prese
   if (typeof tenantId !== 'string' || !TENANT_ID.test(tenantId)) throw new LatchkeyError('CREDENTIALS_INVALID');
   const mappedRoles = rolesOfGroups(config.identity.groupsOfRole, await groupsOf(app, claims, credential));
   const user = await seeUser(app, tenantId, claims, mappedRoles);
-  return principalOfUser({ tenantId, id: user.id, roles: user.roles() }, projectsOf(app, claims), claims.exp! * 1000);
+  const { id, assignedRoles } = user;
+  return principalOfUser(
+    { tenantId, id, assignedRoles, roles: user.roles() },
+    projectsOf(app, claims),
+    claims.exp! * 1000,
+  );
 }
 
 async function groupsOf(app: App, claims: JWTPayload, token: string): Promise<string[]> {
@@ -74,14 +79,15 @@ async function seeUser(app: App, tenantId: string, claims: JWTPayload, mappedRol
     const before = made ? undefined : user.summary();
     const rolesChanged = user.mappedRoles.join() !== mappedRoles.join();
     const stale = now.getTime() - user.lastSeenAt.getTime() > SEEN_MS;
-    if (!made && !rolesChanged && !stale && user.email === seen.email && user.displayName === seen.displayName)
-      return user;
+    const renamed = user.email !== seen.email || user.displayName !== seen.displayName;
+    if (!made && !rolesChanged && !stale && !renamed) return user;
     em.assign(user, { ...seen, lastSeenAt: now });
+    if (!made && (rolesChanged || renamed)) user.version += 1;
     if (made || rolesChanged) {
       const resource = { type: 'user', id: user.id };
       audit(em, call, made ? 'user_created' : 'user_roles_mapped', resource, { before, after: user.summary() });
       const type = made ? 'user.created' : 'user.roles_updated';
-      event(em, call, type, { ...resource, generation: 1 }, { subject: user.subject, roles: user.roles() });
+      event(em, call, type, user.aggregate(), { subject: user.subject, roles: user.roles() });
     }
     return user;
   });

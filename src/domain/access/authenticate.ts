@@ -11,7 +11,7 @@ const LONGEST_CREDENTIAL = 16_384;
 
 /**
  * Who presents this. Remembered by hash until the credential ends or a change of it is heard.
- * Fails with CREDENTIALS_INVALID, PERMISSION_MISSING (`user:act_as`), USER_NOT_FOUND, IDENTITY_PROVIDER_UNAVAILABLE.
+ * Fails with CREDENTIALS_INVALID, TENANT_DELETED, PERMISSION_MISSING (`user:act_as`), USER_NOT_FOUND, IDENTITY_PROVIDER_UNAVAILABLE.
  */
 export function authenticate(app: App, presented: Presented): Principal | Promise<Principal> {
   const key = cacheKey(presented);

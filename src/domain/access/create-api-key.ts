@@ -11,7 +11,7 @@ import { change } from '../change.ts';
 import { event } from '../events/event.ts';
 import { once } from '../once.ts';
 import { apiKeyText } from './api-key-text.ts';
-import { callIn } from './ensure-tenant.ts';
+import { callIn, refuseDeletedTenant, tenantNotFound } from './ensure-tenant.ts';
 import { expandScopes } from './permissions.ts';
 
 export type NewApiKey = {
@@ -27,7 +27,7 @@ export type NewApiKey = {
 /** A key, and its text where it was made just now. */
 export type CreatedApiKey = { apiKey: ApiKey; text: SecretText | null };
 
-/** Makes an API key. Fails with PERMISSION_MISSING where it would exceed the caller, TENANT_NOT_FOUND, REQUEST_ID_REUSED. */
+/** Makes an API key. Fails with PERMISSION_MISSING where it would exceed the caller, TENANT_NOT_FOUND, TENANT_DELETED, REQUEST_ID_REUSED. */
 export function createApiKey(call: ToolCall, input: NewApiKey): Promise<CreatedApiKey> {
   const now = new Date(call.app.clock.now());
   if (input.expireTime && input.expireTime <= now) throw fieldInvalid('expire_time', 'must be in the future');
@@ -46,6 +46,7 @@ export function createApiKey(call: ToolCall, input: NewApiKey): Promise<CreatedA
         const apiKey = em.create(ApiKey, {
           ...{ tenantId, id, displayName, scopes, projectIds, expireTime },
           ...{ hash: sha256(text), operator: false, createTime: now, revokeTime: null },
+          creatorUserId: call.principal.kind === 'user' ? call.principal.id : '',
         });
         const resource = { type: 'api_key', id };
         audit(em, within, 'api_key_created', resource, { after: apiKey.summary() });
@@ -68,10 +69,7 @@ function callInTenantOf(call: ToolCall, tenantId: string): ToolCall {
 
 async function refuseUnknownTenant(em: Em, tenantId: string): Promise<void> {
   if (!(await em.findOne(Tenant, { tenantId }))) throw tenantNotFound(tenantId);
-}
-
-function tenantNotFound(tenantId: string): LatchkeyError {
-  return new LatchkeyError('TENANT_NOT_FOUND', { metadata: { tenant_id: tenantId } });
+  await refuseDeletedTenant(em, tenantId);
 }
 
 /** A key may do no more than who makes it. */

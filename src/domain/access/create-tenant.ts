@@ -3,15 +3,17 @@ import { Tenant } from '../../model/tenant.ts';
 import type { Call } from '../call.ts';
 import { change } from '../change.ts';
 import { once } from '../once.ts';
-import { callIn, insertTenant } from './ensure-tenant.ts';
+import { callIn, insertTenant, refuseDeletedTenant } from './ensure-tenant.ts';
 
 type NewTenant = { tenantId: string; displayName: string; requestId: string };
 
-/** Makes a tenant. Fails with TENANT_ID_TAKEN, REQUEST_ID_REUSED. */
+/** Makes a tenant, also under the id of one that was deleted, of which nothing is left. Fails with TENANT_ID_TAKEN, REQUEST_ID_REUSED, and while one is being deleted with TENANT_DELETED. */
 export async function createTenant(call: Call, { tenantId, displayName, requestId }: NewTenant): Promise<Tenant> {
   const within = callIn(call, tenantId);
   return change(within, async (em) => {
+    await em.execute('delete from latchkey.deleted_tenant where tenant_id = ?', [tenantId]);
     const made = await insertTenant(em, within, displayName);
+    if (!made) await refuseDeletedTenant(em, tenantId);
     const get = () => em.findOneOrFail(Tenant, { tenantId });
     return once(em, within, { method: 'CreateTenant', requestId, content: displayName }, tenantId, {
       make() {

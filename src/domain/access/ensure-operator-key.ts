@@ -8,10 +8,8 @@ import { audit } from '../audit/audit.ts';
 import type { App, Call } from '../call.ts';
 import { announce, change } from '../change.ts';
 import { ADMIN_KEY_ID, apiKeyText } from './api-key-text.ts';
-import { ensureTenant } from './ensure-tenant.ts';
+import { ensureTenant, OPERATOR_TENANT } from './ensure-tenant.ts';
 import { systemCall } from './principal.ts';
-
-const OPERATOR_TENANT = 'default';
 
 /**
  * Sees to it that the operator can call: with the key that LATCHKEY_ADMIN_KEY holds, or else, where the tenant `default` never had a key, with a new
@@ -52,6 +50,7 @@ function addKey(call: Call, em: Em, id: string, hash: Buffer): void {
       scopes: ['*'],
       projectIds: [],
       operator: true,
+      creatorUserId: '',
     },
     ...{ createTime: new Date(call.app.clock.now()), expireTime: null, revokeTime: null },
   });

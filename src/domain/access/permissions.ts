@@ -26,6 +26,7 @@ export const PERMISSIONS = [
   'event:read',
   'audit:read',
   'user:read',
+  'user:delete',
   'user:act_as',
   'role:manage',
   'api_key:read',

@@ -5,6 +5,7 @@ import { expandScopes, type Permission, permissionsOf, ROLES } from './permissio
 const ABOVE_PROJECTS: ReadonlySet<Permission> = new Set([
   'audit:read',
   'user:read',
+  'user:delete',
   'role:manage',
   'integration:create',
   'integration:update',
@@ -14,7 +15,7 @@ const ABOVE_PROJECTS: ReadonlySet<Permission> = new Set([
 ]);
 const NEVER = Number.POSITIVE_INFINITY;
 
-type UserIdentity = { tenantId: string; id: string; roles: readonly string[] };
+type UserIdentity = { tenantId: string; id: string; assignedRoles: readonly string[]; roles: readonly string[] };
 type KeyIdentity = {
   tenantId: string;
   id: string;
@@ -41,6 +42,7 @@ export function principalOfUser(
     ownPermissions: own,
     // Administrators are limited to no project.
     projectIds: administrator ? null : projectIds,
+    assignedRoles: user.assignedRoles,
     administrator,
     expiresAt,
   };

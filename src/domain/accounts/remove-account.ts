@@ -32,10 +32,13 @@ export function removeAccount(call: Call, id: string, instance: ProviderInstance
   });
 }
 
-function endUse(call: Call, held: HeldAccount): Promise<void> {
+/** Ends the use of an account here, and has a job delete it at its provider. */
+export function endUse(call: Call, held: HeldAccount): Promise<void> {
   return held.change(async (em, account) => {
     if (account.status === 'DELETING') return;
     account.status = 'DELETING';
+    // What the provider does not take now is tried for a day from here on.
+    account.updateTime = new Date(call.app.clock.now());
     await finishByJob(em, call.app, account);
     const connection = await connectionOf(em, account);
     if (!connection) return;

@@ -4,6 +4,7 @@ import { hot } from '../../db/hot.ts';
 import { Authorization } from '../../model/authorization.ts';
 import { Connection } from '../../model/connection.ts';
 import { Credential } from '../../model/credential.ts';
+import { Tenant } from '../../model/tenant.ts';
 import { systemCall } from '../access/principal.ts';
 import { audit } from '../audit/audit.ts';
 import type { App, OAuthSetup } from '../call.ts';
@@ -39,11 +40,13 @@ export async function openReconnect(app: App, token: string, browser: string): P
   if (!link) throw new LatchkeyError('AUTHORIZATION_STATE_INVALID');
   const { tenantId, connectionId, generation } = link;
   const call = systemCall(app, tenantId);
-  const [connection, credential] = await read(call, async (em) => [
+  const [tenant, connection, credential] = await read(call, async (em) => [
+    await em.findOne(Tenant, { tenantId, state: 'ACTIVE' }),
     await em.findOne(Connection, { tenantId, id: connectionId }),
     await em.findOne(Credential, { tenantId, connectionId }),
   ]);
-  const asThen = connection && connection.status !== 'REVOKED' && (credential?.generation ?? 0) === generation;
+  const asThen =
+    tenant && connection && connection.status !== 'REVOKED' && (credential?.generation ?? 0) === generation;
   if (!asThen || !connection.integrationId) throw new LatchkeyError('AUTHORIZATION_STATE_INVALID');
   const setup = await loadOAuthSetupOf(app, tenantId, connection.integrationId);
   const now = app.clock.now();

@@ -25,7 +25,7 @@ export async function ownerByEmail(
   const email = account?.email.toLowerCase();
   if (!email || !account?.emailVerified) throw new LatchkeyError('USER_UNKNOWN');
   const [known] = await em.execute<{ id: string }[]>(
-    'select id from latchkey.app_user where tenant_id = ? and lower(email) = ? order by id limit 1',
+    'select id from latchkey.app_user where tenant_id = ? and lower(email) = ? and delete_time is null order by id limit 1',
     [tenantId, email],
   );
   if (known) return known.id;
@@ -34,10 +34,11 @@ export async function ownerByEmail(
   const user = em.create(User, {
     ...{ tenantId, id: newId('user', now.getTime()), issuer: BY_ACCOUNT, subject: email, email, displayName: '' },
     ...{ assignedRoles: [], mappedRoles: [], createTime: now, lastSeenAt: now },
+    ...{ version: 1, deleteTime: null },
   });
   await em.flush();
   const resource = { type: 'user', id: user.id };
   audit(em, call, 'user_created', resource, { after: user.summary() });
-  event(em, call, 'user.created', { ...resource, generation: 1 }, { subject: user.subject, roles: user.roles() });
+  event(em, call, 'user.created', user.aggregate(), { subject: user.subject, roles: user.roles() });
   return user.id;
 }

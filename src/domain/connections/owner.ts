@@ -1,6 +1,6 @@
 import { LatchkeyError } from '../../base/error.ts';
 import type { Em } from '../../db/transaction.ts';
-import { User } from '../../model/user.ts';
+import { findUser } from '../access/find-user.ts';
 import type { Call } from '../call.ts';
 
 /**
@@ -20,9 +20,7 @@ export function ownerFor({ principal }: Call, requested: string | null): string 
 
 /** Fails with USER_NOT_FOUND. */
 export async function refuseUnknownUser(em: Em, tenantId: string, userId: string | null): Promise<void> {
-  if (userId && !(await em.findOne(User, { tenantId, id: userId }))) {
-    throw new LatchkeyError('USER_NOT_FOUND', { metadata: { user_id: userId } });
-  }
+  if (userId) await findUser(em, tenantId, userId);
 }
 
 /** Refuses who may make connections neither for the tenant nor for themselves. Fails with PERMISSION_MISSING. */

@@ -12,16 +12,20 @@ const BATCH = 100;
  * before an endpoint was made, or enabled, are not for it.
  */
 export async function fanOutEvents(app: App, tenantId: string, epoch: number): Promise<void> {
-  const { position, endpoints } = await changeIn(app, tenantId, async (em) => {
+  const known = await changeIn(app, tenantId, async (em) => {
     const [row] = await em.execute<{ position: string }[]>(
       'select position from latchkey.event_fan_out where tenant_id = ?',
       [tenantId],
     );
+    // Its tenant is being removed.
+    if (!row) return null;
     return {
-      position: Number(row!.position),
+      position: Number(row.position),
       endpoints: await em.find(EventEndpoint, { tenantId, enabled: true }, { orderBy: { id: 'asc' } }),
     };
   });
+  if (!known) return;
+  const { position, endpoints } = known;
   const events = await readEvents(app, tenantId, position, BATCH);
   const { deliveries, last } = await deliveriesOf(app, tenantId, events, endpoints, (endpoint, event) =>
     event.position > endpoint.startPosition ? bodyFor(endpoint, event) : null,

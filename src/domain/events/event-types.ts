@@ -73,9 +73,12 @@ export const EVENT_TYPES = {
   'provider.deleted': other,
   'user.created': other,
   'user.roles_updated': other,
+  'user.deleted': other,
   'api_key.created': other,
   'api_key.revoked': other,
   'tenant.created': other,
+  'tenant.deleted': other,
+  'tenant.erased': other,
 } as const satisfies Record<string, Mapping>;
 
 export type EventType = keyof typeof EVENT_TYPES;

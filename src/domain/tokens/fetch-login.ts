@@ -15,7 +15,7 @@ const DEFAULT_LIFE_S = 3600;
  */
 export async function fetchLogin(app: App, credential: ReadyCredential, minLeftMs: number): Promise<ReadyCredential> {
   const { tenantId, connectionId, fields, secrets } = credential;
-  const key = JSON.stringify(['login', tenantId, connectionId, hash('sha256', JSON.stringify([fields, secrets]))]);
+  const key = JSON.stringify([tenantId, 'login', connectionId, hash('sha256', JSON.stringify([fields, secrets]))]);
   try {
     const { token, expireTime, lifetimeS } = await app.fetchedTokens.get(key, minLeftMs, () => logIn(app, credential));
     const name = String(fields.header || 'Authorization');

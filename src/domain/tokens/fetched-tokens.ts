@@ -32,6 +32,11 @@ export class FetchedTokenCache implements FetchedTokens {
     }
   }
 
+  forget(tenantId: string): void {
+    const prefix = `[${JSON.stringify(tenantId)},`;
+    for (const key of this.#entries.keys()) if (key.startsWith(prefix)) this.#entries.delete(key);
+  }
+
   drop(token: string): void {
     for (const [key, known] of this.#entries.entries()) if (known.token === token) this.#entries.delete(key);
   }

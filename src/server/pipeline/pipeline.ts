@@ -1,6 +1,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import { Gauge } from 'prom-client';
 import { LatchkeyError } from '../../base/error.ts';
+import { watchValidity } from '../../domain/access/watch-validity.ts';
 import type { App, Principal } from '../../domain/call.ts';
 import type { StreamHandler, UnaryHandler } from '../../handlers/implement.ts';
 import { authenticate } from './authenticate.ts';
@@ -95,15 +96,17 @@ export class Pipeline {
     }
   }
 
-  /** Steps 6 to 9 of a method that answers a stream. What it throws has been reported. */
+  /** Steps 6 to 9 of a method that answers a stream, which ends where what let it begin is taken back. What it throws has been reported. */
   async *stream<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): AsyncGenerator<T> {
     let request: Message | null = null;
     let messages: AsyncIterator<object> | undefined;
     let untaken: NodeJS.Timeout | undefined;
+    const call = this.#callOf(exchange);
+    const unwatch = watchValidity(call, (error) => exchange.interrupt(error));
     try {
       request = this.#read(exchange, decode);
       const handler = exchange.incoming.method.handler as StreamHandler;
-      messages = handler(this.#callOf(exchange), request as never)[Symbol.asyncIterator]();
+      messages = handler(call, request as never)[Symbol.asyncIterator]();
       for (;;) {
         const next = await exchange.race(messages.next());
         if (next.done) break;
@@ -118,6 +121,7 @@ export class Pipeline {
     } catch (error) {
       throw new Refused(exchange, this.fail(exchange, error, request));
     } finally {
+      unwatch();
       clearTimeout(untaken);
       // The reader left between two messages, or the handler waits for what will not come.
       const cancelled = new LatchkeyError('CANCELLED');
