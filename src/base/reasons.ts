@@ -100,6 +100,10 @@ export const REASONS = {
   EVENT_ENDPOINT_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such endpoint' },
   EVENT_ENDPOINT_DISABLED: { code: 'FAILED_PRECONDITION', text: 'the endpoint is disabled' },
   EVENT_ENDPOINT_LIMIT_REACHED: { code: 'FAILED_PRECONDITION', text: 'the tenant may have no more endpoints' },
+  EVENT_ENDPOINT_AUDIENCE_WIDER: {
+    code: 'PERMISSION_DENIED',
+    text: 'the endpoint is told more than the caller may see',
+  },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;
