@@ -147,7 +147,7 @@ it('that never answers delays no other, of its own tenant or another', async () 
   for (let i = 0; i < 5; i++) await one.admin.webhooks.createEndpoint({ url: dead.url, eventTypes: CONNECTIONS });
   for (const { admin } of [one, two]) await admin.webhooks.createEndpoint({ url: well.url, eventTypes: CONNECTIONS });
   for (let i = 0; i < 20; i++) await newConnection(one.admin, `c${i}`);
-  await expect.poll(() => dead.received.length, WITHIN).toBeGreaterThan(10);
+  await expect.poll(() => dead.received.length, WITHIN).toBeGreaterThanOrEqual(5);
   const [before, start] = [well.received.length, performance.now()];
   for (const { admin } of [one, two]) await newConnection(admin, 'now');
   await expect.poll(() => well.received.length, { ...WITHIN, interval: 5 }).toBe(22);

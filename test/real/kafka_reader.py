@@ -13,7 +13,7 @@ print("librdkafka", libversion()[0], file=sys.stderr)
 consumer.assign(partitions)
 unread = len(partitions)
 while unread > 0:
-    for message in consumer.consume(1000, timeout=10):
+    for message in consumer.consume(1000, timeout=1):
         error = message.error()
         if error and error.code() == KafkaError._PARTITION_EOF:
             unread -= 1
