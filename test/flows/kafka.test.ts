@@ -69,7 +69,9 @@ let database: TestDatabase;
 const running: ServerProcess[] = [];
 
 async function start(settings: Record<string, string>): Promise<ServerProcess> {
-  const kafka = { KAFKA_TOPIC_EVENTS: 'latchkey-events', SANDBOX: 'off', LOG_LEVEL: 'info', ...settings };
+  // Events of integrations hold it, and are known again by their text.
+  const shared = { PUBLIC_URL: 'https://keys.example', SANDBOX: 'off', LOG_LEVEL: 'info' };
+  const kafka = { ...shared, KAFKA_TOPIC_EVENTS: 'latchkey-events', ...settings };
   const replica = await ServerProcess.ready(testEnv(database, masterKey, kafka));
   running.push(replica);
   return replica;
