@@ -29,61 +29,65 @@ async function start(): Promise<Running> {
 }
 
 describe(`${CHANGES} changes while replicas are killed`, () => {
-  it('are told at least once to each endpoint that lives, each under one id', async () => {
-    // Answers that said that an event was taken, by endpoint and id.
-    const taken = new Map<string, number>();
-    const answered = (n: number, { url, headers }: { url: string; headers: object }): Reply | null => {
-      const endpoint = url.slice(1);
-      if (endpoint === 'dead') return null;
-      if (endpoint === 'half' && n % 2 === 0) return { status: 503 };
-      const key = `${endpoint} ${(headers as Record<string, string>)['webhook-id']}`;
-      taken.set(key, (taken.get(key) ?? 0) + 1);
-      return { status: 204 };
-    };
-    await using receiver = await startWebhookReceiver(answered);
-    const running = await Promise.all([start(), start()]);
-    const { clients } = running[0]!;
-    const ids: string[] = [];
-    for (let i = 0; i < CONNECTIONS; i++) {
-      const { connection } = await clients.connections.createConnection({ name: `c${i}`, credential: bearer('t') });
-      ids.push(connection!.id);
-    }
-    const eventTypes = { types: ['connection.*'] };
-    for (const path of [...LIVE, 'dead']) {
-      const filter = path === 'filtered' ? 'event.data.generation > 0' : '';
-      await clients.webhooks.createEndpoint({ url: `${receiver.url}/${path}`, eventTypes, filter });
-    }
-    const before = await eventsOf();
-    const change = changer(running, ids);
-    for (let kill = 0; kill < KILLS; kill++) {
-      const received = receiver.received.length;
-      const changing = change(Math.ceil(CHANGES / KILLS));
-      await expect
-        .poll(() => receiver.received.length, { timeout: ROUND_MS, interval: 1 })
-        .toBeGreaterThan(received + 5);
-      const victim = kill % running.length;
-      await running[victim]!.server.stop('SIGKILL');
-      running[victim] = await start();
-      await changing;
-      await hurry();
-    }
-    const events = (await eventsOf()).slice(before.length);
-    expect(events.length).toBeGreaterThanOrEqual(CHANGES);
-    const missing = async () => {
-      await hurry();
-      return LIVE.flatMap((endpoint) => events.filter((id) => !taken.has(`${endpoint} ${id}`))).length;
-    };
-    await expect.poll(missing, { timeout: REST_MS, interval: 500 }).toBe(0);
-    const known = new Set(events);
-    for (const key of taken.keys()) expect(known).toContain(key.split(' ')[1]);
-    await deliveriesAreOne(events.length);
-    const again = [...taken.values()].reduce((sum, times) => sum + times - 1, 0);
-    process.stdout.write(
-      `${KILLS} kills, ${events.length} events to ${LIVE.length} endpoints: ${again} of ${events.length * LIVE.length} were taken more than once\n`,
-    );
-    // What a replica has in hand when it dies is sent again.
-    expect(again).toBeLessThan(KILLS * 256);
-  });
+  it(
+    'are told at least once to each endpoint that lives, each under one id',
+    async () => {
+      // Answers that said that an event was taken, by endpoint and id.
+      const taken = new Map<string, number>();
+      const answered = (n: number, { url, headers }: { url: string; headers: object }): Reply | null => {
+        const endpoint = url.slice(1);
+        if (endpoint === 'dead') return null;
+        if (endpoint === 'half' && n % 2 === 0) return { status: 503 };
+        const key = `${endpoint} ${(headers as Record<string, string>)['webhook-id']}`;
+        taken.set(key, (taken.get(key) ?? 0) + 1);
+        return { status: 204 };
+      };
+      await using receiver = await startWebhookReceiver(answered);
+      const running = await Promise.all([start(), start()]);
+      const { clients } = running[0]!;
+      const ids: string[] = [];
+      for (let i = 0; i < CONNECTIONS; i++) {
+        const { connection } = await clients.connections.createConnection({ name: `c${i}`, credential: bearer('t') });
+        ids.push(connection!.id);
+      }
+      const eventTypes = { types: ['connection.*'] };
+      for (const path of [...LIVE, 'dead']) {
+        const filter = path === 'filtered' ? 'event.data.generation > 0' : '';
+        await clients.webhooks.createEndpoint({ url: `${receiver.url}/${path}`, eventTypes, filter });
+      }
+      const before = await eventsOf();
+      const change = changer(running, ids);
+      for (let kill = 0; kill < KILLS; kill++) {
+        const received = receiver.received.length;
+        const changing = change(Math.ceil(CHANGES / KILLS));
+        await expect
+          .poll(() => receiver.received.length, { timeout: ROUND_MS, interval: 1 })
+          .toBeGreaterThan(received + 5);
+        const victim = kill % running.length;
+        await running[victim]!.server.stop('SIGKILL');
+        running[victim] = await start();
+        await changing;
+        await hurry();
+      }
+      const events = (await eventsOf()).slice(before.length);
+      expect(events.length).toBeGreaterThanOrEqual(CHANGES);
+      const missing = async () => {
+        await hurry();
+        return LIVE.flatMap((endpoint) => events.filter((id) => !taken.has(`${endpoint} ${id}`))).length;
+      };
+      await expect.poll(missing, { timeout: REST_MS, interval: 500 }).toBe(0);
+      const known = new Set(events);
+      for (const key of taken.keys()) expect(known).toContain(key.split(' ')[1]);
+      await deliveriesAreOne(events.length);
+      const again = [...taken.values()].reduce((sum, times) => sum + times - 1, 0);
+      process.stdout.write(
+        `${KILLS} kills, ${events.length} events to ${LIVE.length} endpoints: ${again} of ${events.length * LIVE.length} were taken more than once\n`,
+      );
+      // What a replica has in hand when it dies is sent again.
+      expect(again).toBeLessThan(KILLS * 256);
+    },
+    KILLS * ROUND_MS + REST_MS,
+  );
 });
 
 /** Makes so many changes, each tried at one replica after the other until one said that it is made. */
