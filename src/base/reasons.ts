@@ -100,6 +100,10 @@ export const REASONS = {
   EVENT_ENDPOINT_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such endpoint' },
   EVENT_ENDPOINT_DISABLED: { code: 'FAILED_PRECONDITION', text: 'the endpoint is disabled' },
   EVENT_ENDPOINT_LIMIT_REACHED: { code: 'FAILED_PRECONDITION', text: 'the tenant may have no more endpoints' },
+  EVENT_ENDPOINT_AUDIENCE_WIDER: {
+    code: 'PERMISSION_DENIED',
+    text: 'the endpoint is told more than the caller may see',
+  },
   CONNECTOR_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such connector' },
   CONNECTOR_NAME_TAKEN: { code: 'ALREADY_EXISTS', text: 'another connector of the project has this name' },
   CONNECTOR_TYPE_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such type of connector' },

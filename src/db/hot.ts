@@ -30,7 +30,9 @@ const STATEMENTS = {
   placeEvents: 'select latchkey.place_events($1, $2) as placed',
   readEvents: 'select * from latchkey.read_events($1, $2, $3)',
   readLanes: 'select * from latchkey.read_lanes($1, $2, $3) order by position',
-  takeLanes: 'select * from latchkey.take_lanes($1)',
+  joinRelay: 'select latchkey.join_relay($1, $2) as share',
+  leaveRelay: 'delete from latchkey.outbox_relayer where id = $1',
+  takeLanes: 'select * from latchkey.take_lanes($1, $2)',
   renewLanes: `update latchkey.outbox_relay r set position = l.position, lease_until = clock_timestamp() + $4 * interval '1 ms'
     from unnest($1::smallint[], $2::bigint[], $3::bigint[]) l (lane, position, epoch) where r.lane = l.lane and r.lease_epoch = l.epoch returning r.lane`,
   releaseLanes: `update latchkey.outbox_relay r set lease_until = null

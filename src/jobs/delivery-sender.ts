@@ -229,9 +229,12 @@ export class DeliverySender implements Deliveries {
     const verdict = judgeAttempt(result, delivery.purpose);
     this.#give(slot, verdict.destinationWell);
     metrics.deliveryAttempts.inc({ outcome: verdict.next });
-    // Before the outcome is written: what dies between the two is sent again, and finds the endpoint disabled.
-    if (verdict.gone && delivery.purpose === 'event')
-      await disableGone(this.#app, delivery.tenantId, delivery.signedBy);
+    // Before the outcome is written: what dies between the two is sent again, and finds the endpoint disabled. Where the endpoint has moved meanwhile, it is sent to the new place.
+    const moved =
+      verdict.gone &&
+      delivery.purpose === 'event' &&
+      !(await disableGone(this.#app, delivery.tenantId, delivery.signedBy, result.url));
+    if (moved) return this.#settle(delivery, released(delivery, 0));
     const attempt = {
       ...{ time, durationMs: Math.round(clock.monotonic() - start), error: verdict.error },
       statusCode: result.kind === 'answered' ? result.status : 0,
@@ -286,11 +289,11 @@ function routed({ tenant_id: tenantId, id }: Claimed): Written {
   return { tenantId, value: id };
 }
 
-/** Values by tenant, as JSON. */
+/** Values by tenant, as JSON; in order of tenants, as all who lock rows of several do. */
 function byTenant(items: readonly Written[]): string {
-  const grouped = Map.groupBy(items, ({ tenantId }) => tenantId);
+  const grouped = [...Map.groupBy(items, ({ tenantId }) => tenantId)].sort(([a], [b]) => (a < b ? -1 : 1));
   return JSON.stringify(
-    Object.fromEntries([...grouped].map(([tenantId, own]) => [tenantId, own.map(({ value }) => value)])),
+    Object.fromEntries(grouped.map(([tenantId, own]) => [tenantId, own.map(({ value }) => value)])),
   );
 }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type EventSink, type OutgoingMessage, SEND_MS } from '../clients/kafka.ts';
 import type { KafkaSettings } from '../config.ts';
@@ -23,13 +24,14 @@ type Taken = { lane: number; position: string; epoch: string };
 
 /**
  * Sends events to Kafka, in order within each lane of the outbox. Each lane is one replica's at a time: it holds a lease by the clock of the database, and begins
- * nothing that would not end before the lease. How far it came is written once all are acknowledged.
+ * nothing that would not end before the lease. How far it came is written once all are acknowledged. The lanes are shared among the replicas that live.
  */
 export class EventRelay {
   readonly #app: App;
   readonly #sink: EventSink;
   readonly #topics: KafkaSettings['topics'];
   readonly #stopping = new AbortController();
+  readonly #id = randomUUID();
   readonly #lanes = new Map<number, Lane>();
   /** When the leases end, and when to look for free lanes again; of the monotonic clock. */
   #leaseEnd = 0;
@@ -56,7 +58,7 @@ export class EventRelay {
     clearInterval(this.#timer);
     this.#stopping.abort();
     await this.#following;
-    await this.#release().catch((error: unknown) =>
+    await this.#leave().catch((error: unknown) =>
       this.#app.log.warn({ err: error }, 'the leases of the relay end by their time'),
     );
     await this.#sink.close();
@@ -130,12 +132,16 @@ export class EventRelay {
     if (this.#lanes.size > 0 && now > this.#leaseEnd - LEASE_MS + RENEW_MS) await this.#renew(new Map());
   }
 
-  /** Takes the lanes that nobody has. */
+  /** Takes lanes that nobody has, up to its share of all, and gives back what it has beyond that. */
   async takeLanes(): Promise<void> {
+    const { pool } = this.#app;
     const askedAt = performance.now();
     // Those that it has are renewed first: their end is the end of all.
     if (this.#lanes.size > 0) await this.#renew(new Map());
-    const taken = await hot<Taken>(this.#app.pool, 'takeLanes', [LEASE_MS]);
+    const [joined] = await hot<{ share: number }>(pool, 'joinRelay', [this.#id, LEASE_MS]);
+    const room = joined!.share - this.#lanes.size;
+    if (room < 0) await this.#release([...this.#lanes].slice(room));
+    const taken = room > 0 ? await hot<Taken>(pool, 'takeLanes', [LEASE_MS, room]) : [];
     for (const { lane, position, epoch } of taken)
       this.#lanes.set(lane, { position: Number(position), epoch: Number(epoch) });
     if (taken.length > 0) this.#leaseEnd = askedAt + LEASE_MS;
@@ -161,9 +167,13 @@ export class EventRelay {
     if (kept.size < lanes.length) throw new Error('another replica has taken over');
   }
 
-  async #release(): Promise<void> {
-    const lanes = [...this.#lanes];
-    this.#lanes.clear();
+  async #leave(): Promise<void> {
+    await hot(this.#app.pool, 'leaveRelay', [this.#id]);
+    await this.#release([...this.#lanes]);
+  }
+
+  async #release(lanes: [number, Lane][]): Promise<void> {
+    for (const [lane] of lanes) this.#lanes.delete(lane);
     await hot(this.#app.pool, 'releaseLanes', [lanes.map(([lane]) => lane), lanes.map(([, { epoch }]) => epoch)]);
   }
 

@@ -5,6 +5,7 @@ import { bearer } from '../harness/credentials.ts';
 import { Recorder } from '../harness/recorder.ts';
 import { ADMIN_KEY, type Clients, clientsOf, transportTo } from '../harness/server.ts';
 import { Watch } from '../harness/watching.ts';
+import { endpointsBench } from './endpoints.ts';
 import { BenchProcess } from './process.ts';
 
 const WATCHERS = 100;
@@ -14,7 +15,7 @@ const out = (text: string) => process.stdout.write(`${text}\n`);
 
 type Env = Record<string, string> & { DATABASE_MIGRATION_URL: string };
 
-/** From a change to who watches, and how fast a backlog is relayed. */
+/** From a change to who watches, and how fast a backlog is relayed, and sent to endpoints. */
 export async function eventsBench(env: Env): Promise<void> {
   out('\nEvents');
   const recorder = new Recorder();
@@ -25,6 +26,7 @@ export async function eventsBench(env: Env): Promise<void> {
   await relayed(env, recorder);
   await server.stop();
   recorder.stop();
+  await endpointsBench(env);
 }
 
 async function watched(clients: Clients): Promise<void> {

@@ -64,7 +64,7 @@ export function httpCaller(
         (response) => {
           response.resume();
           response.on('end', () =>
-            response.statusCode === 200 ? done() : fail(new Error(`status ${response.statusCode}`)),
+            (response.statusCode ?? 500) < 300 ? done() : fail(new Error(`status ${response.statusCode}`)),
           );
         },
       );

@@ -5,7 +5,7 @@ import { bearer } from '../harness/credentials.ts';
 import { TestServer } from '../harness/server.ts';
 
 /** Tables that belong to the installation, not to a tenant. */
-const SHARED = ['installation', 'migration', 'outbox_relay', 'replica'];
+const SHARED = ['installation', 'migration', 'outbox_relay', 'outbox_relayer', 'replica'];
 
 let server: TestServer;
 beforeAll(async () => {

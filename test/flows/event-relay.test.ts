@@ -166,4 +166,53 @@ describe('Relays of two replicas', () => {
       await database.drop();
     }
   }, 120_000);
+
+  it('share the lanes: one that joins has its part of them soon, and gives it back when it leaves', async () => {
+    const [recorder, database] = [new Recorder(), await createTestDatabase()];
+    const env = {
+      ...testEnv(database, newMasterKey(), KAFKA),
+      ...{ RECORDER_URL: await recorder.listen(), SANDBOX: 'off', LOG_LEVEL: 'error' },
+    };
+    const start = () => ServerProcess.ready(env, 'test/harness/recorded-replica.ts');
+    const relayedBy = async ({ httpPort }: ServerProcess) => {
+      const metrics = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text();
+      return Number(/^latchkey_outbox_relayed_events_total (\d+)$/m.exec(metrics)?.[1]);
+    };
+    const first = await start();
+    const running = [first];
+    try {
+      let made = 0;
+      // Each in one lane or another.
+      const make = async (count: number) => {
+        for (let i = 0; i < count; i++) await newConnection(operatorAt(first), `c${made++}`);
+      };
+      const created = () => recorder.messages.filter(({ value }) => value.includes('TOKEN_CREATED')).length;
+      await make(5);
+      await expect.poll(created, WITHIN).toBe(5);
+      const second = await start();
+      running.push(second);
+      await expect
+        .poll(
+          async () => {
+            await make(5);
+            return relayedBy(second);
+          },
+          { timeout: 20_000, interval: 200 },
+        )
+        .toBeGreaterThan(0);
+      await expect.poll(created, WITHIN).toBe(made);
+      const [before, already] = [await relayedBy(first), await relayedBy(second)];
+      await make(40);
+      await expect.poll(created, WITHIN).toBe(made);
+      expect(await relayedBy(first)).toBeGreaterThan(before);
+      expect(await relayedBy(second)).toBeGreaterThan(already);
+      await second.stop();
+      await make(40);
+      await expect.poll(created, WITHIN).toBe(made);
+    } finally {
+      await Promise.all(running.map((replica) => replica.stop('SIGKILL')));
+      recorder.stop();
+      await database.drop();
+    }
+  }, 120_000);
 });

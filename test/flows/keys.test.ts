@@ -1,8 +1,10 @@
+import { Webhook } from 'standardwebhooks';
 import { afterEach, describe, expect, it } from 'vitest';
 import { bearer } from '../harness/credentials.ts';
 import { createTestDatabase, type TestDatabase } from '../harness/database.ts';
 import { type Exit, ServerProcess } from '../harness/process.ts';
 import { ADMIN_KEY, clientsOf, newMasterKey, testEnv, transportTo } from '../harness/server.ts';
+import { startWebhookReceiver } from '../harness/webhook-receiver.ts';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -104,6 +106,58 @@ describe('A rotation of the master key', () => {
       expect((await clientsTo(after).connections.getCredentials({ connectionId })).headers[0]?.value).toBe(
         `Bearer t${i}`,
       );
+    }
+  }, 120_000);
+
+  it('seals what endpoints for events are signed and sent with anew, and what waits for them', async () => {
+    const database = await createTestDatabase();
+    cleanups.push(database.drop);
+    const [old, current] = [newMasterKey(), newMasterKey()];
+    const both = { ...testEnv(database, current), LATCHKEY_PREVIOUS_MASTER_KEY: old };
+    let up = false;
+    await using receiver = await startWebhookReceiver(() => ({ status: up ? 204 : 503 }));
+    const first = await started(testEnv(database, old));
+    const { webhooks, connections } = clientsTo(first);
+    const headers = { headers: { authorization: 'Bearer ours' } };
+    const eventTypes = { types: ['connection.*'] };
+    const { endpoint, secret } = await webhooks.createEndpoint({ url: receiver.url, eventTypes, headers });
+    const endpointId = endpoint!.id;
+    const secrets = [secret, (await webhooks.rotateEndpointSecret({ endpointId })).secret];
+    await connections.createConnection({ name: 'before', credential: bearer('t') });
+    await expect.poll(() => receiver.received.length, { timeout: 10_000 }).toBe(1);
+    await first.stop();
+
+    const second = await started(both);
+    const sealed = () =>
+      database.sql<{ value: Buffer }>(
+        `select unnest(array[secret, previous_secret, headers]) as value from latchkey.event_endpoint
+          union all select sealed from latchkey.delivery where sealed is not null order by 1`,
+      );
+    const before = (await sealed()).map(({ value }) => value.toString('hex'));
+    expect(await keysCommand(both, 'rotate')).toMatchObject({ code: 0 });
+    const [active] = await database.sql<{ id: string }>('select id from latchkey.data_key where active');
+    const after = await sealed();
+    expect(after).toHaveLength(4);
+    for (const { value } of after) {
+      expect(before).not.toContain(value.toString('hex'));
+      expect(`dk_${value.subarray(1, 17).toString('hex')}`).toBe(active!.id);
+    }
+    await second.stop();
+
+    up = true;
+    const third = await started(testEnv(database, current));
+    await clientsTo(third).connections.createConnection({ name: 'after', credential: bearer('t') });
+    const [refused] = receiver.received;
+    const ids = () => receiver.received.map((one) => one.headers['webhook-id']);
+    const others = () => new Set(ids().filter((id) => id !== refused!.headers['webhook-id'])).size;
+    const again = () => ids().filter((id) => id === refused!.headers['webhook-id']).length;
+    await database.sql(
+      `update latchkey.delivery set due_time = now() where settle_time is null and status = 'PENDING'`,
+    );
+    await expect.poll(() => [again() > 1, others()], { timeout: 15_000 }).toEqual([true, 1]);
+    for (const one of receiver.received) {
+      for (const each of secrets) new Webhook(each).verify(one.body, one.headers as Record<string, string>);
+      expect(one.headers.authorization).toBe('Bearer ours');
     }
   }, 120_000);
 });

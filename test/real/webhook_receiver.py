@@ -1,4 +1,4 @@
-"""Verifies what is posted to it with the public library of Standard Webhooks; `GET /` says how that went."""
+"""Verifies what is posted to it with the public library of Standard Webhooks and the one secret that it knows; `PUT /` gives it another, `GET /` says how that went."""
 
 import json
 import sys
@@ -29,6 +29,11 @@ class Receiver(BaseHTTPRequestHandler):
         altered = [(body + " ", headers), (body, {**headers, "webhook-id": "another"}), (body, {**headers, "webhook-timestamp": other_time})]
         for each in altered:
             counts["altered_verified" if takes(*each) else "altered_refused"] += 1
+        self.answer(b"")
+
+    def do_PUT(self):
+        global verifier
+        verifier = Webhook(self.rfile.read(int(self.headers["content-length"])).decode())
         self.answer(b"")
 
     def do_GET(self):

@@ -184,9 +184,41 @@ describeRpc('WebhookService, endpoints', ({ as, server, tenant }) => {
     const { webhooks } = await as('admin');
     expect((await webhooks.updateEndpoint({ endpointId, description: 'x' })).endpoint?.ownedEvents).toBe(false);
     expect((await webhooks.updateEndpoint({ endpointId, url: URL })).endpoint?.ownedEvents).toBe(true);
-    expect((await update({ url: URL })).endpoint?.ownedEvents).toBe(false);
     await manager.webhooks.deleteEndpoint({ endpointId });
     expect(await failureOf(update({}))).toMatchObject({ reason: 'EVENT_ENDPOINT_NOT_FOUND' });
+  });
+
+  it('lets nobody choose where and what of an endpoint that is told more than they may see', async () => {
+    const [admin, manager] = [await as('admin'), await as('resource_manager')];
+    const { id: ofAdmin } = await newEndpoint(admin);
+    const { id: ofManager } = await newEndpoint(manager);
+    const [wide, narrow, other] = await Promise.all(
+      [[], ['p1'], ['p2']].map(async (projectIds) => {
+        const { text } = await keyWith(['webhook:*', 'event:read', 'connection:read'], projectIds);
+        return server().clients('grpc', { authorization: `Bearer ${text}` });
+      }),
+    );
+    const { id: ofNarrow } = await newEndpoint(narrow!);
+    const patches = [{ url: URL }, { eventTypes: QUIET }, { filter: 'event.data.payload.name < "m"' }];
+    const refused: [Clients, string][] = [
+      ...[manager, wide!, narrow!].map((clients): [Clients, string] => [clients, ofAdmin]),
+      ...[wide!, narrow!].map((clients): [Clients, string] => [clients, ofManager]),
+      [other!, ofNarrow],
+    ];
+    for (const [{ webhooks }, endpointId] of refused) {
+      for (const patch of patches)
+        expect(await failureOf(webhooks.updateEndpoint({ endpointId, ...patch }))).toMatchObject({
+          ...{ code: 'PermissionDenied', reason: 'EVENT_ENDPOINT_AUDIENCE_WIDER' },
+          metadata: { endpoint_id: endpointId },
+        });
+      await webhooks.updateEndpoint({ endpointId, description: 'ours', enabled: true });
+    }
+    const permitted: [Clients, string][] = [
+      ...[ofAdmin, ofManager, ofNarrow].map((id): [Clients, string] => [admin, id]),
+      [wide!, await newEndpoint(narrow!).then(({ id }) => id)],
+    ];
+    for (const [{ webhooks }, endpointId] of permitted)
+      for (const patch of patches) await webhooks.updateEndpoint({ endpointId, ...patch });
   });
 
   it('sends a test event once, signed, whatever comes of it', async () => {

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { LatchkeyError } from '../../src/base/error.ts';
-import type { Call, EventRow, LeasedDelivery } from '../../src/domain/call.ts';
+import type { App, Call, EventRow, LeasedDelivery } from '../../src/domain/call.ts';
 import { bodyFor } from '../../src/domain/endpoints/audience.ts';
 import { hasFailedFor } from '../../src/domain/endpoints/disable-endpoint.ts';
 import { checkedUrl } from '../../src/domain/endpoints/endpoint-input.ts';
+import { deliveriesOf } from '../../src/domain/endpoints/tell-events.ts';
 import { judgeAttempt } from '../../src/domain/webhooks/judge-attempt.ts';
 import { EVENT_PAUSES_MS, pauseAfter } from '../../src/domain/webhooks/schedule.ts';
 import { settleDelivery } from '../../src/domain/webhooks/settle-delivery.ts';
@@ -116,6 +117,20 @@ describe('What an endpoint is sent', () => {
       [['connection.create'], false],
     ];
     for (const [eventTypes, sent] of types) expect(isSent({ eventTypes }), eventTypes.join()).toBe(sent);
+  });
+
+  it('is made in parts where filters take long: whoever makes it holds a lease', async () => {
+    let passed = 0;
+    const clock = { now: () => 0, monotonic: () => passed };
+    const app = { clock, keyring: { sealer: async () => () => Buffer.alloc(1) } } as unknown as App;
+    const events = Array.from({ length: 100 }, (_, i) => ({ ...row, id: `evt_${i}`, position: i + 1 }));
+    const to = [endpoint({ id: 'eep_1', url: 'https://hooks.example/' })];
+    const batch = await deliveriesOf(app, 't', events, to, (one, event) => {
+      passed += 1_000;
+      return bodyFor(one, event);
+    });
+    expect(batch).toMatchObject({ last: { id: 'evt_5' } });
+    expect(batch.deliveries.map(({ task }) => task.messageId)).toEqual(events.slice(0, 6).map(({ id }) => id));
   });
 
   it('passes its filter; one that fails does not hold', () => {

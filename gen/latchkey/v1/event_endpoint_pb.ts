@@ -107,7 +107,7 @@ export type EventEndpoint = Message<"latchkey.v1.EventEndpoint"> & {
   previousSecretExpireTime?: Timestamp | undefined;
 
   /**
-   * Whether events about what users own are sent, too: who last set the URL is an administrator.
+   * Whether events about what users own are sent, too: who last set the URL was an administrator then.
    *
    * @generated from field: bool owned_events = 13;
    */

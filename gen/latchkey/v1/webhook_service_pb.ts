@@ -2196,9 +2196,10 @@ export const WebhookService: GenService<{
     output: typeof ListEndpointsResponseSchema;
   },
   /**
-   * Changes the fields that are set, for all that is sent from now on. From whoever sets `url` on, the endpoint is told what they may see, which takes `event:read`; a URL at another origin takes
-   * new `headers` with it, where the endpoint has some. Enabling sends events from then on; ReplayEvents brings those before.
-   * Fails with EVENT_ENDPOINT_NOT_FOUND, FIELD_INVALID, ADDRESS_FORBIDDEN, PERMISSION_MISSING, ETAG_MISMATCH.
+   * Changes the fields that are set, for all that is sent from now on, what waits to be sent among it. From whoever sets `url` on, the endpoint is told what they may see then.
+   * `url`, `event_types` and `filter` take `event:read`, and to see all that it was told before. A URL at another origin takes new `headers` with it, where the endpoint has some.
+   * Enabling sends events from then on; ReplayEvents brings those before.
+   * Fails with EVENT_ENDPOINT_NOT_FOUND, EVENT_ENDPOINT_AUDIENCE_WIDER, FIELD_INVALID, ADDRESS_FORBIDDEN, PERMISSION_MISSING, ETAG_MISMATCH.
    *
    * @generated from rpc latchkey.v1.WebhookService.UpdateEndpoint
    */
@@ -2241,7 +2242,7 @@ export const WebhookService: GenService<{
     output: typeof SendTestEventResponseSchema;
   },
   /**
-   * Lists the deliveries of an endpoint. Settled ones are kept for 30 days.
+   * Lists the deliveries of an endpoint. Settled ones are kept as long as events are, by default 30 days.
    * Fails with EVENT_ENDPOINT_NOT_FOUND, PAGE_TOKEN_INVALID.
    *
    * @generated from rpc latchkey.v1.WebhookService.ListEndpointDeliveries

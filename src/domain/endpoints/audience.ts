@@ -15,6 +15,22 @@ export function audienceOf({ administrator, permissions, projectIds }: Principal
 }
 
 /**
+ * Refuses to let the caller choose what an endpoint is told, or where, which is told more than they may see: what waits for it, and what is sent again, would go there,
+ * and by what passes a filter they would learn what they may not see. Fails with EVENT_ENDPOINT_AUDIENCE_WIDER.
+ */
+export function refuseUnlessCovers(own: Audience, { id, audience }: EventEndpoint): void {
+  if (own.administrator) return;
+  const inProjects = projectsCover(own.projectIds, audience.projectIds);
+  const permitted = audience.permissions.every((permission) => own.permissions.includes(permission));
+  if (audience.administrator || !permitted || !inProjects)
+    throw new LatchkeyError('EVENT_ENDPOINT_AUDIENCE_WIDER', { metadata: { endpoint_id: id } });
+}
+
+function projectsCover(own: Audience['projectIds'], of: Audience['projectIds']): boolean {
+  return own === null || (of?.every((id) => own.includes(id)) ?? false);
+}
+
+/**
  * The body of an event for an endpoint; null: it is not sent there. Sent is what its audience may see, of its project and of the whole tenant: what users own only where the audience is
  * an administrator. A filter that fails does not hold.
  */

@@ -1,7 +1,7 @@
 import { EventEndpoint } from '../../model/event-endpoint.ts';
 import type { App } from '../call.ts';
 import { changeIn } from '../change.ts';
-import { readEvents } from '../feeds/event-row.ts';
+import { eventOf, type StoredEvent } from '../feeds/event-row.ts';
 import { bodyFor } from './audience.ts';
 import { deliveriesOf, storeEventDeliveries } from './tell-events.ts';
 
@@ -12,21 +12,23 @@ const BATCH = 100;
  * before an endpoint was made, or enabled, are not for it.
  */
 export async function fanOutEvents(app: App, tenantId: string, epoch: number): Promise<void> {
-  const known = await changeIn(app, tenantId, async (em) => {
+  const read = await changeIn(app, tenantId, async (em) => {
     const [row] = await em.execute<{ position: string }[]>(
       'select position from latchkey.event_fan_out where tenant_id = ?',
       [tenantId],
     );
     // Its tenant is being removed.
     if (!row) return null;
-    return {
-      position: Number(row.position),
-      endpoints: await em.find(EventEndpoint, { tenantId, enabled: true }, { orderBy: { id: 'asc' } }),
-    };
+    const rows = await em.execute<StoredEvent[]>(
+      `select * from latchkey.outbox where tenant_id = ? and position > ? order by position limit ${BATCH}`,
+      [tenantId, row.position],
+    );
+    // After the events: whatever endpoint was there before one of them is among these.
+    const endpoints = await em.find(EventEndpoint, { tenantId, enabled: true }, { orderBy: { id: 'asc' } });
+    return { position: Number(row.position), events: rows.map(eventOf), endpoints };
   });
-  if (!known) return;
-  const { position, endpoints } = known;
-  const events = await readEvents(app, tenantId, position, BATCH);
+  if (!read) return;
+  const { position, events, endpoints } = read;
   const { deliveries, last } = await deliveriesOf(app, tenantId, events, endpoints, (endpoint, event) =>
     event.position > endpoint.startPosition ? bodyFor(endpoint, event) : null,
   );

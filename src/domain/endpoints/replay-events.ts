@@ -49,6 +49,8 @@ export async function replayEvents(
   const body = (_: unknown, event: EventRow) => bodyFor(endpoint, event, eventTypes);
   const { deliveries, last } = await deliveriesOf(app, tenantId, events, [endpoint], body, known);
   const count = await change(call, async (em) => {
+    // One after the other, and not while events are passed on: all of them make the same deliveries, each in an order of its own.
+    await em.execute('select from latchkey.event_fan_out where tenant_id = ? for update', [tenantId]);
     const sent = await storeEventDeliveries(em, tenantId, deliveries, includeDelivered ? 'all' : 'failed');
     const after = { count: sent, last_event_id: last?.id ?? '' };
     audit(em, call, 'event_endpoint_replayed', { type: 'event_endpoint', id }, { after });

@@ -9,8 +9,11 @@ import type { EventBody } from './event-body.ts';
 import { eventDelivery } from './event-delivery.ts';
 import { inboundContent } from './inbound-content.ts';
 
-/** A batch ends when its requests take so much memory. */
+/** A batch ends when its requests take so much memory, or making them so much time, of which filters may take tens of ms each: whoever makes it holds a lease, and others wait. */
 const MOST_BYTES = 8 * 1024 * 1024;
+const MOST_MS = 5_000;
+/** Others have their turn when it has taken so long. */
+const BREATH_MS = 10;
 const WITH_CONTENT: EventType = 'inbound_message.received';
 
 type EventDelivery = ReturnType<typeof eventDelivery> & { projectId: string | null };
@@ -31,9 +34,14 @@ export async function deliveriesOf(
 ): Promise<Batch> {
   const seal = await app.keyring.sealer(tenantId);
   const batch: Batch = { deliveries: [], last: null };
-  let bytes = 0;
+  const start = app.clock.monotonic();
+  let [bytes, breathed] = [0, start];
   for (const event of events) {
     for (const endpoint of endpoints) {
+      if (app.clock.monotonic() - breathed > BREATH_MS) {
+        await breathe();
+        breathed = app.clock.monotonic();
+      }
       const body = bodyOf(endpoint, event);
       if (!body) continue;
       if (endpoint.includeInboundContent && event.type === WITH_CONTENT)
@@ -44,8 +52,7 @@ export async function deliveriesOf(
       bytes += delivery.sealed.length;
     }
     batch.last = event;
-    if (bytes > MOST_BYTES) break;
-    await breathe();
+    if (bytes > MOST_BYTES || app.clock.monotonic() - start > MOST_MS) break;
   }
   return batch;
 }
@@ -57,6 +64,7 @@ insert into latchkey.delivery as d (tenant_id, id, message_id, purpose, signed_b
       clock_timestamp(), 0, clock_timestamp()
     from json_to_recordset(cast(? as json)) as r (id text, "messageId" text, purpose text, "signedBy" text, "projectId" text, host text, lane integer, method text, sealed text, "timeoutMs" integer,
       "backoffMs" integer, "maxAttempts" integer)
+   order by r.id
   on conflict (tenant_id, signed_by, message_id) where purpose = 'event'`;
 
 const AGAIN = `

@@ -5,7 +5,7 @@ import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { change } from '../change.ts';
 import { event } from '../events/event.ts';
-import { audienceOf } from './audience.ts';
+import { audienceOf, refuseUnlessCovers } from './audience.ts';
 import { checkedUrl, checkFilter, checkHeaders, checkTypes, presentPosition, sealHeaders } from './endpoint-input.ts';
 import { lockEndpoint } from './visibility.ts';
 
@@ -21,8 +21,8 @@ export type EndpointPatch = {
 };
 
 /**
- * Changes what the patch sets. Who sets the URL decides where events go: from then on those go there that they may see.
- * Fails with EVENT_ENDPOINT_NOT_FOUND, FIELD_INVALID, ADDRESS_FORBIDDEN, PERMISSION_MISSING, ETAG_MISMATCH.
+ * Changes what the patch sets. Who sets the URL decides where events go: from then on those go there that they may see. It takes to see all that the endpoint is told to change its URL, types or filter.
+ * Fails with EVENT_ENDPOINT_NOT_FOUND, EVENT_ENDPOINT_AUDIENCE_WIDER, FIELD_INVALID, ADDRESS_FORBIDDEN, PERMISSION_MISSING, ETAG_MISMATCH.
  */
 export async function updateEndpoint(
   call: Call,
@@ -42,6 +42,8 @@ export async function updateEndpoint(
   return change(call, async (em) => {
     const endpoint = await lockEndpoint(em, call, id, etag);
     const before = endpoint.summary();
+    if (url !== undefined || fields.eventTypes || fields.filter !== undefined)
+      refuseUnlessCovers(audienceOf(principal), endpoint);
     if (url !== undefined) move(endpoint, url, headers !== undefined);
     if (url !== undefined) endpoint.audience = audienceOf(principal);
     const set = Object.entries(fields).filter(([, value]) => value !== undefined);
@@ -57,10 +59,10 @@ export async function updateEndpoint(
   });
 }
 
-/** What was given for one origin goes to no other. Fails with FIELD_INVALID. */
+/** What was given for one origin goes to no other, and how the one place did says nothing of another. Fails with FIELD_INVALID. */
 function move(endpoint: EventEndpoint, url: string, newHeaders: boolean): void {
   const elsewhere = new URL(url).origin !== new URL(endpoint.url).origin;
   if (elsewhere && endpoint.headerNames.length > 0 && !newHeaders)
     throw fieldInvalid('headers', 'is required with a URL at another origin');
-  endpoint.url = url;
+  if (url !== endpoint.url) Object.assign(endpoint, { url, failingSince: null, failedTime: null });
 }

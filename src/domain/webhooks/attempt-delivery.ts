@@ -15,6 +15,10 @@ import type { AttemptResult } from './judge-attempt.ts';
 import { webhookHeaders } from './sign.ts';
 import { signingSecrets } from './signing-secrets.ts';
 
+/** How an attempt went, and where it went; empty: nowhere. */
+type Attempted = AttemptResult & { url: string };
+type Answer = { status: number; headers: Headers; url: string };
+
 const MOST_ANSWER_BYTES = 1024 * 1024;
 const USE = { permission: 'connection:use', action: 'credentials_used' } as const;
 
@@ -22,20 +26,20 @@ const USE = { permission: 'connection:use', action: 'credentials_used' } as cons
  * Sends a delivery once, with the credential and the signature of this moment; where the credential is refused (401) and can be renewed, a second time.
  * Nothing leaves after its time or its lease has ended.
  */
-export async function attemptDelivery(app: App, delivery: LeasedDelivery, signal: AbortSignal): Promise<AttemptResult> {
+export async function attemptDelivery(app: App, delivery: LeasedDelivery, signal: AbortSignal): Promise<Attempted> {
   const end = Math.min(app.clock.monotonic() + delivery.timeoutMs, delivery.leaseEnd);
   try {
-    const { status, headers } = await (delivery.connectionId === null
+    const { status, headers, url } = await (delivery.connectionId === null
       ? send(app, delivery, end, signal, null)
       : sendAs(app, delivery, delivery.connectionId, end, signal));
     count(app, delivery, { status });
-    return { kind: 'answered', status, retryAfterMs: retryAfterMs(headers.get('retry-after'), app.clock.now()) };
+    return { kind: 'answered', status, retryAfterMs: retryAfterMs(headers.get('retry-after'), app.clock.now()), url };
   } catch (error) {
     if (error instanceof EgressError) {
       if (error.kind !== 'aborted') count(app, delivery, { failure: error.kind, sent: error.sent });
-      return { kind: 'failed', failure: error.kind };
+      return { kind: 'failed', failure: error.kind, url: '' };
     }
-    return { kind: 'refused', reason: reasonOf(app, delivery, error) };
+    return { kind: 'refused', reason: reasonOf(app, delivery, error), url: '' };
   }
 }
 
@@ -57,7 +61,7 @@ async function sendAs(
   connectionId: string,
   end: number,
   signal: AbortSignal,
-): Promise<Response> {
+): Promise<Answer> {
   const call = connectionCall(app, delivery.tenantId);
   const credential = await getCredentials(call, connectionId, null, USE);
   const answer = await send(app, delivery, end, signal, credential);
@@ -77,7 +81,7 @@ async function send(
   end: number,
   signal: AbortSignal,
   credential: ReadyCredential | null,
-): Promise<Response> {
+): Promise<Answer> {
   const { messageId, method, request, host } = delivery;
   const { url, headers, secrets } = await targetOf(app, delivery, credential);
   const timestamp = Math.floor(app.clock.now() / 1_000);
@@ -86,11 +90,12 @@ async function send(
   if (app.clock.monotonic() >= delivery.leaseEnd) throw new EgressError('aborted', { host, sent: false });
   // It took all the time to get the credential.
   if (timeoutMs <= 0) throw new LatchkeyError('PROVIDER_UNAVAILABLE');
-  return app.egress.fetch(url, {
+  const answer = await app.egress.fetch(url, {
     ...{ method, headers: [...headers, ...own], body: request.body, signal, timeoutMs },
     maxBodyBytes: MOST_ANSWER_BYTES,
     mayLeave: () => app.clock.monotonic() < delivery.leaseEnd,
   });
+  return { status: answer.status, headers: answer.headers, url: String(url) };
 }
 
 /** Where it goes, with which headers, and what it is signed with. */
