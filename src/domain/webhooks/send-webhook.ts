@@ -40,7 +40,7 @@ export type Webhook = Pick<RequestTemplate, 'headers' | 'body'> & {
 
 const DEFAULT_TIMEOUT_MS = 8_000;
 /** Kinds whose credential no HTTP request can carry. */
-const NOT_HTTP = ['aws', 'smtp', 'ftp', 'custom'];
+const NOT_HTTP = ['aws', 'smtp', 'ftp'];
 
 /**
  * Sends a webhook at least once: it is stored before it is sent. Where the condition does not hold it is stored as skipped.
