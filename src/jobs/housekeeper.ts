@@ -2,6 +2,7 @@ import { hot } from '../db/hot.ts';
 import { closeAuthorization } from '../domain/authorizations/close-authorization.ts';
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
+import { deleteOldTurns } from '../domain/checks/delete-old-turns.ts';
 import { deleteInboundMessages } from '../domain/inbound/purge-inbound-messages.ts';
 import { tellExpired, warnOfExpiry } from '../domain/tokens/warn-of-expiry.ts';
 import { deleteOldUsage } from '../domain/usage/delete-old-usage.ts';
@@ -19,7 +20,7 @@ const REAPED_LATER_MS = 3_600_000;
 
 /**
  * Says what ends within a week and what has ended, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end,
- * revocations a month after they were settled, usage after 90 days, events, deliveries and inbound messages after their retention.
+ * revocations a month after they were settled, usage after 90 days, turns of limited calls after an hour, events, deliveries and inbound messages after their retention.
  */
 export class Housekeeper {
   readonly #app: App;
@@ -62,6 +63,8 @@ export class Housekeeper {
       await changeIn(app, tenantId, (em) => em.nativeDelete(Revocation, { tenantId, id }));
     const used = await hot<{ tenant_id: string }>(app.pool, 'routeOldUsage', []);
     for (const { tenant_id: tenantId } of used) await deleteOldUsage(app, tenantId);
+    const turned = await hot<{ tenant_id: string }>(app.pool, 'routeOldRateWindows', []);
+    for (const { tenant_id: tenantId } of turned) await deleteOldTurns(app, tenantId);
     await this.#reapDeliveries();
     await this.#expireInboundMessages();
     await this.#reapEvents();

@@ -1,10 +1,12 @@
 import { gzipSync } from 'node:zlib';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { ConnectionCheckStatus } from '../../gen/latchkey/v1/connection_pb.ts';
 import type { CreateConnectionRequestSchema } from '../../gen/latchkey/v1/connection_service_pb.ts';
 import { basic, bearer, clientCredentials, secret } from '../harness/credentials.ts';
 import { describeRpc } from '../harness/describe-rpc.ts';
 import { failureOf } from '../harness/errors.ts';
+import { listenRaw } from '../harness/listener.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
 import type { Clients } from '../harness/server.ts';
 
@@ -227,6 +229,29 @@ describeRpc('ConnectionService.SendRequest', ({ as, tenant }) => {
     expect((await clients.connections.sendRequest({ connectionId, retries: 1 })).attempts).toHaveLength(2);
     receiver.answer = (_, response) => void response.writeHead(404).end();
     expect((await clients.connections.sendRequest({ connectionId })).attempts).toHaveLength(1);
+  });
+
+  it('answers a status that is of no class as it came, and takes it for one of trouble', async () => {
+    const clients = await as('admin');
+    const connectionId = await connect(clients, { retries: 1 });
+    json(799, { id: 7 }, { 'x-odd': '1' });
+    const answer = await clients.connections.sendRequest({ connectionId, map: [{ as: 'id', select: '$.id' }] });
+    expect(answer).toMatchObject({ response: { status: 799 }, mapped: { id: 7 } });
+    expect(answer.attempts.map(({ status }) => status)).toEqual([799, 799]);
+    expect(answer.response?.headers).toContainEqual(expect.objectContaining({ name: 'x-odd', value: '1' }));
+    const { webhooks, connections } = clients;
+    const { delivery } = await webhooks.sendWebhook({ connectionId, attempts: 2, backoffMs: 100 });
+    expect(delivery?.attempts).toMatchObject([
+      { statusCode: 799, error: 'status' },
+      { statusCode: 799, error: 'status' },
+    ]);
+    const check = await connections.testConnection({ connectionId });
+    expect(check).toMatchObject({ status: ConnectionCheckStatus.UNREACHABLE, statusCode: 799 });
+    await using low = await listenRaw((socket) => socket.end('HTTP/1.1 099 Low\r\ncontent-length: 0\r\n\r\n'));
+    const none = await connect(clients, { baseUrl: low.url, retries: 0 });
+    expect(await failureOf(connections.sendRequest({ connectionId: none }))).toMatchObject({
+      ...{ reason: 'TARGET_UNAVAILABLE', metadata: { cause: 'protocol' } },
+    });
   });
 
   it('waits as long as it is told to, or says how long that is', async () => {

@@ -12,6 +12,7 @@ import { Migration0011Events } from './0011-events.ts';
 import { Migration0012AuditChain } from './0012-audit-chain.ts';
 import { Migration0013EventEndpoints } from './0013-event-endpoints.ts';
 import { Migration0014Connectors } from './0014-connectors.ts';
+import { Migration0017Shares } from './0017-shares.ts';
 
 /** All migrations, in order. */
 export const migrations = [
@@ -29,4 +30,5 @@ export const migrations = [
   { name: '0012-audit-chain', class: Migration0012AuditChain },
   { name: '0013-event-endpoints', class: Migration0013EventEndpoints },
   { name: '0014-connectors', class: Migration0014Connectors },
+  { name: '0017-shares', class: Migration0017Shares },
 ];
