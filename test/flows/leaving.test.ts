@@ -1,4 +1,4 @@
-import { type IncomingMessage, request as httpRequest } from 'node:http';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebhookMode } from '../../gen/latchkey/v1/webhook_service_pb.ts';
 import { bearer } from '../harness/credentials.ts';

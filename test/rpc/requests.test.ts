@@ -143,6 +143,8 @@ describeRpc('ConnectionService.SendRequest', ({ as, tenant }) => {
     const parts = [
       { name: 'title', content: new TextEncoder().encode('two "words"') },
       { name: 'file', filename: 'x.bin', contentType: 'application/x', content: new Uint8Array([1, 2, 0, 3]) },
+      { name: 'meta', contentType: 'application/json; x="y"', content: new TextEncoder().encode('{"a":\n1}') },
+      { name: 'a"b é', filename: '"; filename="é.txt', content: new Uint8Array([13, 10]) },
     ];
     await send({ content: { case: 'multipart', value: { parts } } }, [{ name: 'content-type', value: 'text/plain' }]);
     const [raw, form, multipart] = receiver.requests;
@@ -159,6 +161,15 @@ describeRpc('ConnectionService.SendRequest', ({ as, tenant }) => {
       'application/x',
       [1, 2, 0, 3],
     ]);
+    const [, boundary] = /^multipart\/form-data; boundary=([\w-]{40,70})$/.exec(multipart!.headers['content-type']!)!;
+    const heads = multipart!.body.toString().split(`--${boundary}`);
+    expect(heads.slice(3)).toEqual([
+      '\r\nContent-Disposition: form-data; name="meta"\r\nContent-Type: application/json; x="y"\r\n\r\n{"a":\n1}\r\n',
+      '\r\nContent-Disposition: form-data; name="a%22b é"; filename="%22; filename=%22é.txt"\r\nContent-Type: application/octet-stream\r\n\r\n\r\n\r\n',
+      '--\r\n',
+    ]);
+    expect(read.get('meta')).toBe('{"a":\n1}');
+    expect((read.get('a"b é') as File).size).toBe(2);
   });
 
   it('takes values out of an answer by JSONPath', async () => {

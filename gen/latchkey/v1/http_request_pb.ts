@@ -108,14 +108,14 @@ export type MultipartPart = Message<"latchkey.v1.MultipartPart"> & {
   name: string;
 
   /**
-   * File name; empty: the part is a text field.
+   * File name; empty: the part is a field.
    *
    * @generated from field: string filename = 2;
    */
   filename: string;
 
   /**
-   * Media type of a file; default `application/octet-stream`.
+   * Media type; empty: `application/octet-stream` for a file, none for a field.
    *
    * @generated from field: string content_type = 3;
    */
