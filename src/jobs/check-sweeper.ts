@@ -1,4 +1,5 @@
 import { FairPlaces } from '../base/fair-places.ts';
+import { Repeating } from '../base/repeating.ts';
 import { hot } from '../db/hot.ts';
 import type { App } from '../domain/call.ts';
 import { runDueCheck } from '../domain/checks/run-due-check.ts';
@@ -15,32 +16,22 @@ export class CheckSweeper {
   readonly #stopping = new AbortController();
   readonly #checking = new Map<string, Promise<void>>();
   readonly #places = new FairPlaces(MOST_AT_ONCE);
-  #timer: NodeJS.Timeout | undefined;
-  #sweeping: Promise<void> = Promise.resolve();
+  readonly #sweeps: Repeating;
 
   constructor(app: App) {
     this.#app = app;
+    const options = { everyMs: SWEEP_MS, log: app.log, failure: 'due checks were not looked for' };
+    this.#sweeps = new Repeating(options, () => this.#sweep());
   }
 
   start(): void {
-    if (this.#stopping.signal.aborted) return;
-    // Replicas that started together do not sweep together.
-    this.#timer = setTimeout(
-      () => {
-        this.#sweeping = this.#sweep()
-          .catch((error: unknown) => this.#app.log.warn({ err: error }, 'due checks were not looked for'))
-          .then(() => this.start());
-      },
-      SWEEP_MS * (0.75 + Math.random() / 2),
-    );
-    this.#timer.unref();
+    this.#sweeps.start();
   }
 
   /** Gives up the checks that are under way: another replica makes them. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    clearTimeout(this.#timer);
-    await this.#sweeping;
+    await this.#sweeps.stop();
     await Promise.all(this.#checking.values());
   }
 

@@ -1,3 +1,4 @@
+import { Repeating } from '../base/repeating.ts';
 import { hot } from '../db/hot.ts';
 import { closeAuthorization } from '../domain/authorizations/close-authorization.ts';
 import type { App } from '../domain/call.ts';
@@ -24,30 +25,22 @@ const REAPED_LATER_MS = 3_600_000;
  */
 export class Housekeeper {
   readonly #app: App;
-  #timer: NodeJS.Timeout | undefined;
-  #cleaning: Promise<void> = Promise.resolve();
+  readonly #cleanings: Repeating;
   #stopped = false;
 
   constructor(app: App) {
     this.#app = app;
+    const options = { everyMs: EVERY_MS, log: app.log, failure: 'what has ended was not cleaned up' };
+    this.#cleanings = new Repeating(options, () => this.clean());
   }
 
   start(): void {
-    this.#timer = setInterval(
-      () => {
-        this.#cleaning = this.clean().catch((error: unknown) => {
-          this.#app.log.warn({ err: error }, 'what has ended was not cleaned up');
-        });
-      },
-      EVERY_MS * (0.75 + Math.random() / 2),
-    );
-    this.#timer.unref();
+    this.#cleanings.start();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearInterval(this.#timer);
-    await this.#cleaning;
+    await this.#cleanings.stop();
   }
 
   async clean(): Promise<void> {
