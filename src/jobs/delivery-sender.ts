@@ -3,15 +3,15 @@ import { Batcher } from '../db/batcher.ts';
 import { databaseUnavailable, isDatabaseUnavailable } from '../db/errors.ts';
 import { hot } from '../db/hot.ts';
 import { DELIVERY_DUE } from '../db/listen.ts';
+import type { App } from '../domain/call.ts';
 import type {
-  App,
   Deliveries,
   DeliveryOutcome,
   DeliveryRequest,
   DeliveryTask,
   LeasedDelivery,
   NewDelivery,
-} from '../domain/call.ts';
+} from '../domain/deliveries.ts';
 import { disableGone } from '../domain/endpoints/disable-endpoint.ts';
 import { attemptDelivery } from '../domain/webhooks/attempt-delivery.ts';
 import { deliveryRow } from '../domain/webhooks/delivery-row.ts';
