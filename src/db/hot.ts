@@ -54,7 +54,7 @@ const STATEMENTS = {
   routeOverdueTenants: 'select * from latchkey.route_overdue_tenants($1, $2)',
   eraseTenantLog: 'select latchkey.erase_tenant_log($1, $2) as erased',
   acceptDeliveries: 'select latchkey.accept_deliveries(key, value) from json_each($1)',
-  claimDeliveries: 'select * from latchkey.route_claim_deliveries($1, $2, $3, $4, $5, $6, $7)',
+  claimDeliveries: 'select * from latchkey.route_claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8)',
   readDeliveries: 'select d.* from json_each($1) as t, latchkey.read_deliveries(t.key, t.value) as d',
   settleDeliveries:
     'select latchkey.settle_deliveries(key, value), latchkey.note_endpoints(key, value) from json_each($1)',
@@ -68,7 +68,8 @@ const STATEMENTS = {
   takeTurn: 'select latchkey.take_turn($1, $2, $3, $4, $5) as wait_ms',
   claimCheck: 'select latchkey.claim_check($1, $2, $3) as epoch',
   postponeCheck: 'select latchkey.postpone_check($1, $2, $3, $4)',
-  routeDueChecks: 'select * from latchkey.route_due_checks($1)',
+  routeDueChecks: 'select * from latchkey.route_due_checks($1, $2)',
+  routeOldRateWindows: 'select * from latchkey.route_old_rate_windows()',
   routeOldUsage: 'select * from latchkey.route_old_usage()',
 } as const;
 

@@ -119,6 +119,8 @@ const KIND_OF_CODE: Record<string, EgressFailure> = {
   UND_ERR_BODY_TIMEOUT: 'timeout',
   UND_ERR_DESTROYED: 'aborted',
   UND_ERR_CLOSED: 'aborted',
+  // A status below 100, or a switch of protocols that nobody asked for.
+  ERR_ASSERTION: 'protocol',
   UND_ERR_HEADERS_OVERFLOW: 'too_large',
   UND_ERR_INVALID_ARG: 'protocol',
   UND_ERR_NOT_SUPPORTED: 'protocol',

@@ -13,6 +13,8 @@ const brotli: Decompress = promisify(brotliDecompress);
 
 /** Statuses whose Response has no body. */
 const NULL_BODY = [204, 205, 304];
+/** Those above are of no class, and treated as this one (RFC 9110, section 15). */
+const LAST_STATUS = 599;
 const ZLIB_METHOD_DEFLATE = 8;
 
 /**
@@ -27,7 +29,12 @@ export async function responseOf(answer: Answer, host: string, maxBodyBytes: num
       encoding === 'identity' ? body : await decompressorOf(encoding, body)(body, { maxOutputLength: maxBodyBytes });
     const shown = headersOf(headers);
     if (plain !== body) for (const name of ['content-encoding', 'content-length']) shown.delete(name);
-    return new Response(NULL_BODY.includes(status) ? null : new Uint8Array(plain), { status, headers: shown });
+    const known = Math.min(status, LAST_STATUS);
+    const response = new Response(NULL_BODY.includes(status) ? null : new Uint8Array(plain), {
+      ...{ status: known, headers: shown },
+    });
+    // Shown as it came, which the constructor does not take.
+    return known === status ? response : Object.defineProperty(response, 'status', { value: status });
   } catch (error) {
     const tooLarge = (error as { code?: unknown }).code === 'ERR_BUFFER_TOO_LARGE';
     throw new EgressError(tooLarge ? 'too_large' : 'protocol', { host, sent: true });

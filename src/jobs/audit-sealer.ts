@@ -1,4 +1,5 @@
 import { Gauge } from 'prom-client';
+import { Repeating } from '../base/repeating.ts';
 import { hot } from '../db/hot.ts';
 import { sealEntries } from '../domain/audit/seal-entries.ts';
 import type { App } from '../domain/call.ts';
@@ -16,12 +17,15 @@ export class AuditSealer {
   readonly #app: App;
   readonly #unsealed: Gauge;
   readonly #lag: Gauge;
-  #timer: NodeJS.Timeout | undefined;
-  #sealing: Promise<void> = Promise.resolve();
+  readonly #seals: Repeating;
   #stopped = false;
 
   constructor(app: App) {
     this.#app = app;
+    const pauses = { everyMs: EVERY_MS, afterFailureMs: PAUSE_MS };
+    this.#seals = new Repeating({ ...pauses, log: app.log, failure: 'audit entries were not sealed' }, () =>
+      this.#seal(),
+    );
     const registers = [app.metrics.registry];
     this.#unsealed = new Gauge({
       ...{ name: 'latchkey_audit_unsealed_entries', registers, aggregator: 'max' },
@@ -34,29 +38,12 @@ export class AuditSealer {
   }
 
   start(): void {
-    this.#schedule(EVERY_MS);
+    this.#seals.start();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#timer);
-    await this.#sealing;
-  }
-
-  #schedule(pauseMs: number): void {
-    if (this.#stopped) return;
-    // Replicas that started together do not seal together.
-    const jitteredMs = pauseMs * (0.75 + Math.random() / 2);
-    this.#timer = setTimeout(() => {
-      this.#sealing = this.#seal().then(
-        () => this.#schedule(EVERY_MS),
-        (error: unknown) => {
-          this.#app.log.warn({ err: error }, 'audit entries were not sealed');
-          this.#schedule(PAUSE_MS);
-        },
-      );
-    }, jitteredMs);
-    this.#timer.unref();
+    await this.#seals.stop();
   }
 
   async #seal(): Promise<void> {

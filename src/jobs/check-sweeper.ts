@@ -1,3 +1,5 @@
+import { FairPlaces } from '../base/fair-places.ts';
+import { Repeating } from '../base/repeating.ts';
 import { hot } from '../db/hot.ts';
 import type { App } from '../domain/call.ts';
 import { runDueCheck } from '../domain/checks/run-due-check.ts';
@@ -13,50 +15,53 @@ export class CheckSweeper {
   readonly #app: App;
   readonly #stopping = new AbortController();
   readonly #checking = new Map<string, Promise<void>>();
-  #timer: NodeJS.Timeout | undefined;
-  #sweeping: Promise<void> = Promise.resolve();
+  readonly #places = new FairPlaces(MOST_AT_ONCE);
+  readonly #sweeps: Repeating;
 
   constructor(app: App) {
     this.#app = app;
+    const options = { everyMs: SWEEP_MS, log: app.log, failure: 'due checks were not looked for' };
+    this.#sweeps = new Repeating(options, () => this.#sweep());
   }
 
   start(): void {
-    if (this.#stopping.signal.aborted) return;
-    // Replicas that started together do not sweep together.
-    this.#timer = setTimeout(
-      () => {
-        this.#sweeping = this.#sweep()
-          .catch((error: unknown) => this.#app.log.warn({ err: error }, 'due checks were not looked for'))
-          .then(() => this.start());
-      },
-      SWEEP_MS * (0.75 + Math.random() / 2),
-    );
-    this.#timer.unref();
+    this.#sweeps.start();
   }
 
   /** Gives up the checks that are under way: another replica makes them. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    clearTimeout(this.#timer);
-    await this.#sweeping;
+    await this.#sweeps.stop();
     await Promise.all(this.#checking.values());
   }
 
+  /** Looks again without the tenants that have their share, until nothing is due or there is no place: what one tenant has due hides nobody else's. */
   async #sweep(): Promise<void> {
-    const room = MOST_AT_ONCE - this.#checking.size;
-    if (room === 0) return;
-    for (const row of await hot<Due>(this.#app.pool, 'routeDueChecks', [room])) this.#begin(row);
+    const full = new Set<string>();
+    while (this.#places.free > 0) {
+      const due = await hot<Due>(this.#app.pool, 'routeDueChecks', [MOST_AT_ONCE, [...full]]);
+      const without = full.size;
+      for (const row of due) if (!this.#begin(row)) full.add(row.tenant_id);
+      if (due.length < MOST_AT_ONCE || full.size === without) return;
+    }
   }
 
-  #begin({ tenant_id: tenantId, connection_id: connectionId }: Due): void {
+  /** Answers false where the tenant has its share of the places. */
+  #begin({ tenant_id: tenantId, connection_id: connectionId }: Due): boolean {
     const key = `${tenantId} ${connectionId}`;
-    if (this.#checking.has(key)) return;
+    if (this.#checking.has(key)) return true;
+    const place = this.#places.take(tenantId);
+    if (!place) return false;
     const { signal } = this.#stopping;
     const checking = runDueCheck(this.#app, { tenantId, connectionId }, signal)
       .catch((error: unknown) => {
         if (!signal.aborted) this.#app.log.warn({ err: error, connectionId }, 'a due check was not made');
       })
-      .finally(() => this.#checking.delete(key));
+      .finally(() => {
+        place.done();
+        this.#checking.delete(key);
+      });
     this.#checking.set(key, checking);
+    return true;
   }
 }

@@ -3,19 +3,19 @@ import { Batcher } from '../db/batcher.ts';
 import { databaseUnavailable, isDatabaseUnavailable } from '../db/errors.ts';
 import { hot } from '../db/hot.ts';
 import { DELIVERY_DUE } from '../db/listen.ts';
+import type { App } from '../domain/call.ts';
 import type {
-  App,
   Deliveries,
   DeliveryOutcome,
   DeliveryRequest,
   DeliveryTask,
   LeasedDelivery,
   NewDelivery,
-} from '../domain/call.ts';
+} from '../domain/deliveries.ts';
 import { disableGone } from '../domain/endpoints/disable-endpoint.ts';
 import { attemptDelivery } from '../domain/webhooks/attempt-delivery.ts';
 import { deliveryRow } from '../domain/webhooks/delivery-row.ts';
-import { judgeAttempt } from '../domain/webhooks/judge-attempt.ts';
+import { type AttemptResult, judgeAttempt } from '../domain/webhooks/judge-attempt.ts';
 import { Lanes, type Slot } from '../domain/webhooks/lanes.ts';
 import { released, settleDelivery } from '../domain/webhooks/settle-delivery.ts';
 import { type DeliveryPurpose, deliveryPlace } from '../model/delivery.ts';
@@ -32,12 +32,16 @@ const LOOK_AHEAD_MS = 10_000;
 /** Claims are at least so far apart, so that each finds more than one free slot. */
 const CLAIM_PAUSE_MS = 5;
 const SETTLE_AGAIN_MS = 250;
+/** Leases in a row without an outcome after which a delivery may be what ends the process: of such suspects one is sent at a time. */
+const SUSPECT = 3;
+/** And after which it is given up. */
+const MOST_LOST = 5;
 const BATCH = { items: 500, weight: 4 * 1024 * 1024 };
 
 /** Beside the names of tenants and lanes: all slots. */
 const EVERYTHING = '';
 
-type Claimed = { tenant_id: string; id: string; lane: number };
+type Claimed = { tenant_id: string; id: string; lane: number; claims: number };
 type Row = {
   tenant_id: string;
   id: string;
@@ -74,6 +78,7 @@ export class DeliverySender implements Deliveries {
   /** Tenants and lanes that had no room when it was last looked. */
   #full = new Set<string>();
   #after = '';
+  #suspects = 0;
   #stopped = false;
   #due = false;
   #wake = (): void => {};
@@ -164,6 +169,7 @@ export class DeliverySender implements Deliveries {
     const start = this.#app.clock.monotonic();
     const claimed = await hot<Claimed>(this.#app.pool, 'claimDeliveries', [
       ...[this.#after, JSON.stringify(rooms), most, mostNew, perTenant, perLane, LEASE_GUARD_MS],
+      this.#suspects > 0 ? 0 : 1,
     ]);
     if (claimed.length === 0) {
       this.#after = '';
@@ -172,12 +178,13 @@ export class DeliverySender implements Deliveries {
     this.#after = claimed.at(-1)!.tenant_id;
     // Taken before they are read, so that nothing else takes their places.
     const slots = new Map(claimed.map(({ tenant_id, id, lane }) => [id, this.#lanes.take(tenant_id, lane)]));
+    const lost = new Map(claimed.map(({ id, claims }) => [id, claims - 1]));
     try {
       const rows = await hot<Row>(this.#app.pool, 'readDeliveries', [byTenant(claimed.map(routed))]);
       for (const row of rows) {
         const slot = slots.get(row.id);
         slots.delete(row.id);
-        if (slot) this.#track(this.#open(row, start, slot));
+        if (slot) this.#track(this.#open(row, lost.get(row.id)!, start, slot));
       }
     } finally {
       for (const slot of slots.values()) this.#lanes.give(slot, null);
@@ -185,29 +192,47 @@ export class DeliverySender implements Deliveries {
     return claimed.length;
   }
 
-  async #open(row: Row, start: number, slot: Slot): Promise<void> {
-    const lease = { epoch: row.lease_epoch, leaseEnd: start + row.timeout_ms + LEASE_GUARD_MS - LEASE_MARGIN_MS };
-    const request = await this.#requestOf(row);
-    if (request !== 'altered' && request !== null) return this.#send({ ...taskOf(row, request), ...lease }, slot);
-    this.#lanes.give(slot, null);
-    // The key could not be had: the lease ends, and it is tried again.
-    if (request === null) return;
-    const broken = { ...taskOf(row, { url: '', headers: [], body: null }), ...lease };
-    const verdict = judgeAttempt({ kind: 'refused', reason: 'INTERNAL' }, row.purpose);
-    const attempt = { time: this.#app.clock.now(), durationMs: 0, statusCode: 0, error: verdict.error };
-    return this.#settle(broken, settleDelivery(broken, verdict, attempt, 0));
+  async #open(row: Row, lost: number, start: number, slot: Slot): Promise<void> {
+    const suspect = lost >= SUSPECT;
+    if (suspect) this.#suspects += 1;
+    try {
+      await this.#begin(row, lost, start, slot);
+    } finally {
+      if (suspect) this.#suspects -= 1;
+      if (suspect) this.look();
+    }
   }
 
-  async #requestOf(row: Row): Promise<DeliveryRequest | 'altered' | null> {
+  async #begin(row: Row, lost: number, start: number, slot: Slot): Promise<void> {
+    const lease = { epoch: row.lease_epoch, leaseEnd: start + row.timeout_ms + LEASE_GUARD_MS - LEASE_MARGIN_MS };
+    const request = lost >= MOST_LOST ? this.#abandoned(row) : await this.#requestOf(row);
+    if (!('kind' in request)) return this.#send({ ...taskOf(row, request), ...lease }, slot);
+    this.#lanes.give(slot, null);
+    const unsent = { ...taskOf(row, { url: '', headers: [], body: null }), ...lease };
+    const verdict = judgeAttempt(request, row.purpose);
+    const attempt = { time: this.#app.clock.now(), durationMs: 0, statusCode: 0, error: verdict.error };
+    return this.#settle(unsent, settleDelivery(unsent, verdict, attempt, 0));
+  }
+
+  #abandoned({ tenant_id: tenant, id: deliveryId }: Row): AttemptResult {
+    this.#app.log.error(
+      { tenant, deliveryId },
+      'a delivery is given up: each process that sent it ended or stood still',
+    );
+    return { kind: 'abandoned' };
+  }
+
+  async #requestOf(row: Row): Promise<DeliveryRequest | AttemptResult> {
     const { keyring, log, metrics } = this.#app;
     try {
       const opened = await keyring.open(deliveryPlace(row.tenant_id, row.id), row.sealed);
       return JSON.parse(opened.toString()) as DeliveryRequest;
     } catch (error) {
       log.error({ err: error, deliveryId: row.id }, 'a stored delivery does not open');
-      if (!(error instanceof IntegrityError)) return null;
-      metrics.integrityFailures.inc();
-      return 'altered';
+      // Else the key could not be had, and it is tried again.
+      const altered = error instanceof IntegrityError;
+      if (altered) metrics.integrityFailures.inc();
+      return { kind: 'refused', reason: altered ? 'INTERNAL' : 'DATABASE_UNAVAILABLE' };
     }
   }
 

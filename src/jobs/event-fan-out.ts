@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { Repeating } from '../base/repeating.ts';
 import { hot } from '../db/hot.ts';
 import type { App } from '../domain/call.ts';
 import { disableFailing } from '../domain/endpoints/disable-endpoint.ts';
@@ -19,25 +20,22 @@ export class EventFanOut {
   readonly #app: App;
   readonly #stopping = new AbortController();
   #following: Promise<void> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #looks: Repeating;
 
   constructor(app: App) {
     this.#app = app;
+    const options = { everyMs: FAILING_MS, log: app.log, failure: 'endpoints that fail were not disabled' };
+    this.#looks = new Repeating(options, () => this.disableFailing());
   }
 
   start(): void {
     this.#following = this.#follow();
-    this.#timer = setInterval(() => {
-      this.disableFailing().catch((error: unknown) =>
-        this.#app.log.warn({ err: error }, 'endpoints that fail were not disabled'),
-      );
-    }, FAILING_MS);
-    this.#timer.unref();
+    this.#looks.start();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
     this.#stopping.abort();
+    await this.#looks.stop();
     await this.#following;
   }
 

@@ -1,8 +1,10 @@
+import { Repeating } from '../base/repeating.ts';
 import { hot } from '../db/hot.ts';
 import { enqueue } from '../db/jobs.ts';
 import { closeAuthorization } from '../domain/authorizations/close-authorization.ts';
 import type { App } from '../domain/call.ts';
 import { changeIn } from '../domain/change.ts';
+import { deleteOldTurns } from '../domain/checks/delete-old-turns.ts';
 import { deleteInboundMessages } from '../domain/inbound/purge-inbound-messages.ts';
 import { tellExpired, warnOfExpiry } from '../domain/tokens/warn-of-expiry.ts';
 import { deleteOldUsage } from '../domain/usage/delete-old-usage.ts';
@@ -22,34 +24,26 @@ const REAPED_LATER_MS = 3_600_000;
 
 /**
  * Says what ends within a week and what has ended, ends what time has ended, and deletes what nobody asks for any more: authorizations a week after their end,
- * revocations a month after they were settled, usage after 90 days, events, deliveries and inbound messages after their retention. Sees to it that deleted tenants go.
+ * revocations a month after they were settled, usage after 90 days, turns of limited calls after an hour, events, deliveries and inbound messages after their retention. Sees to it that deleted tenants go.
  */
 export class Housekeeper {
   readonly #app: App;
-  #timer: NodeJS.Timeout | undefined;
-  #cleaning: Promise<void> = Promise.resolve();
+  readonly #cleanings: Repeating;
   #stopped = false;
 
   constructor(app: App) {
     this.#app = app;
+    const options = { everyMs: EVERY_MS, log: app.log, failure: 'what has ended was not cleaned up' };
+    this.#cleanings = new Repeating(options, () => this.clean());
   }
 
   start(): void {
-    this.#timer = setInterval(
-      () => {
-        this.#cleaning = this.clean().catch((error: unknown) => {
-          this.#app.log.warn({ err: error }, 'what has ended was not cleaned up');
-        });
-      },
-      EVERY_MS * (0.75 + Math.random() / 2),
-    );
-    this.#timer.unref();
+    this.#cleanings.start();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearInterval(this.#timer);
-    await this.#cleaning;
+    await this.#cleanings.stop();
   }
 
   async clean(): Promise<void> {
@@ -65,6 +59,8 @@ export class Housekeeper {
       await changeIn(app, tenantId, (em) => em.nativeDelete(Revocation, { tenantId, id }));
     const used = await hot<{ tenant_id: string }>(app.pool, 'routeOldUsage', []);
     for (const { tenant_id: tenantId } of used) await deleteOldUsage(app, tenantId);
+    const turned = await hot<{ tenant_id: string }>(app.pool, 'routeOldRateWindows', []);
+    for (const { tenant_id: tenantId } of turned) await deleteOldTurns(app, tenantId);
     await this.#remindOfTenants();
     await this.#reapDeliveries();
     await this.#expireInboundMessages();

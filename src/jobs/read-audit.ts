@@ -4,7 +4,8 @@ import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { AuditReads } from '../config.ts';
 import { hot } from '../db/hot.ts';
-import type { ReadAudit, ReadEntry } from '../domain/call.ts';
+import type { ReadAudit } from '../domain/call.ts';
+import type { ReadEntry } from '../model/audit-entry.ts';
 
 const FLUSH_MS = 200;
 /** Entries to a statement. */

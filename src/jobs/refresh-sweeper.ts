@@ -1,5 +1,6 @@
 import { LatchkeyError } from '../base/error.ts';
 import { isPassing } from '../base/reasons.ts';
+import { Repeating } from '../base/repeating.ts';
 import { hot } from '../db/hot.ts';
 import type { App } from '../domain/call.ts';
 import { loadCredential } from '../domain/connections/load-credential.ts';
@@ -21,37 +22,26 @@ const POSTPONED_MS = 60_000;
  */
 export class RefreshSweeper {
   readonly #app: App;
-  #timer: NodeJS.Timeout | undefined;
-  #sweeping: Promise<void> = Promise.resolve();
+  readonly #sweeps: Repeating;
   #stopped = false;
   #wake = (): void => {};
   readonly #renewing = new Map<string, Promise<void>>();
 
   constructor(app: App) {
     this.#app = app;
+    const { log, config } = app;
+    const options = { everyMs: config.refresh.sweepMs, log, failure: 'due refreshes were not looked for' };
+    this.#sweeps = new Repeating(options, () => this.#sweep());
   }
 
   start(): void {
-    this.#schedule();
+    this.#sweeps.start();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#timer);
-    await this.#sweeping;
+    await this.#sweeps.stop();
     await Promise.all(this.#renewing.values());
-  }
-
-  #schedule(): void {
-    if (this.#stopped) return;
-    // Replicas that started together do not sweep together.
-    const pauseMs = this.#app.config.refresh.sweepMs * (0.75 + Math.random() / 2);
-    this.#timer = setTimeout(() => {
-      this.#sweeping = this.#sweep()
-        .catch((error: unknown) => this.#app.log.warn({ err: error }, 'due refreshes were not looked for'))
-        .then(() => this.#schedule());
-    }, pauseMs);
-    this.#timer.unref();
   }
 
   /** On while there is a backlog; a provider that hangs keeps neither the next sweep waiting nor other connections. */

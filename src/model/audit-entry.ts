@@ -26,3 +26,19 @@ const schema = defineEntity({
 
 export class AuditEntry extends schema.class {}
 schema.setClass(AuditEntry);
+
+/** An audit entry about a read. */
+export type ReadEntry = {
+  tenantId: string;
+  id: string;
+  actorKind: ActorKind;
+  actorId: string;
+  onBehalfOf: string;
+  action: string;
+  resourceType: string;
+  resourceId: string;
+  requestId: string;
+  address: string;
+  /** ms since the epoch. */
+  time: number;
+};

@@ -58,18 +58,7 @@ const schema = defineEntity({
   },
 });
 
-export class Delivery extends schema.class {
-  /** Has it sent again, as often as at first. The lease of whoever had it before is void. */
-  retry(): void {
-    this.status = 'PENDING';
-    this.error = '';
-    this.attemptCount = 0;
-    // The clock of the database made it, and it has passed.
-    this.dueTime = this.createTime;
-    this.settleTime = null;
-    this.leaseEpoch += 1;
-  }
-}
+export class Delivery extends schema.class {}
 schema.setClass(Delivery);
 
 /** What is shown of a delivery. */

@@ -22,3 +22,19 @@ const schema = defineEntity({
 
 export class OutboxEvent extends schema.class {}
 schema.setClass(OutboxEvent);
+
+/** An event as it is stored. */
+export type EventRow = {
+  tenantId: string;
+  id: string;
+  type: string;
+  aggregateType: string;
+  aggregateId: string;
+  generation: number;
+  ownerUserId: string | null;
+  projectId: string | null;
+  payload: JsonObject;
+  createTime: Date;
+  /** Order of reading; 0: it has none yet. */
+  position: number;
+};

@@ -73,8 +73,9 @@ export class AuditExports {
       slots.push(...this.#take(tenantId));
       if (request.method === 'HEAD') response.writeHead(200, HEADERS).end();
       else await sending.all(again, asked, tenantId, await beginAuditExport(call, asked.filter, asked.after));
+      if (leaving.signal.aborted && !sending.complete) throw new LatchkeyError('CANCELLED');
     } catch (error) {
-      failure = asLatchkeyError(error);
+      failure = leaving.signal.aborted ? new LatchkeyError('CANCELLED') : asLatchkeyError(error);
       if (!sending.end(failure)) sendFailure(response, failure, requestId);
     } finally {
       for (const slot of slots) slot.done();

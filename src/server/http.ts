@@ -41,8 +41,13 @@ type Route = (request: IncomingMessage, response: ServerResponse) => Promise<voi
 export function createHttpServer(config: Config, parts: Parts): HttpServer {
   const routes = routesOf(parts);
   const listener = (request: IncomingMessage, response: ServerResponse) => {
+    let gone = false;
+    response.once('close', () => {
+      gone = true;
+    });
     serve(config, parts, routes, request, response).catch((error) => {
-      parts.log.error({ err: error }, 'an HTTP request failed');
+      // Who has left cannot be answered: that says nothing of us.
+      parts.log[gone ? 'debug' : 'error']({ err: error }, gone ? 'a caller left' : 'an HTTP request failed');
       response.destroy();
     });
   };

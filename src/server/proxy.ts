@@ -2,11 +2,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest } from 'node:http2';
 import { Counter, Gauge } from 'prom-client';
 import { fieldInvalid, LatchkeyError } from '../base/error.ts';
+import { FairPlaces } from '../base/fair-places.ts';
 import { REASONS } from '../base/reasons.ts';
 import { authenticate } from '../domain/access/authenticate.ts';
 import { watchValidity } from '../domain/access/watch-validity.ts';
 import type { App, Call } from '../domain/call.ts';
 import { type ProxySink, proxyRequest } from '../domain/requests/proxy-request.ts';
+import { namedByConnection } from '../domain/requests/shown-headers.ts';
 import { callerAddress } from './address.ts';
 import { sendFailure } from './failure.ts';
 import { presentedCredential } from './pipeline/authenticate.ts';
@@ -17,15 +19,19 @@ const PATH = /^\/proxy\/(conn_[0-9a-hjkmnp-tv-z]{26})(\/[^?]*)?(\?.*)?$/;
 /** What is for us alone, and never passed on. */
 const OURS = new Set(['authorization', 'x-api-key', 'latchkey-user', 'x-request-id', 'origin', 'referer']);
 
+const BAD_GATEWAY = 502;
+
 /** Passes HTTP requests on with a connection's credential: `/proxy/{connection_id}/{path}`. */
 export class RequestProxy {
   readonly #app: App;
   readonly #total: Counter<'code'>;
+  readonly #places: FairPlaces;
   #inFlight = 0;
   #whenIdle: (() => void) | null = null;
 
   constructor(app: App) {
     this.#app = app;
+    this.#places = new FairPlaces(app.config.proxyMaxInFlight);
     const registers = [app.metrics.registry];
     const help = 'Requests passed on, by how they ended: OK or the code of an error of ours.';
     this.#total = new Counter({
@@ -55,9 +61,12 @@ export class RequestProxy {
     this.#inFlight += 1;
     let failure: LatchkeyError | null = null;
     let call: Call | null = null;
+    let place: ReturnType<FairPlaces['take']> = null;
     let unwatch = () => {};
     try {
       call = await this.#callOf(request, header, requestId, transfer);
+      place = this.#places.take(call.principal.tenantId);
+      if (!place) throw overloaded();
       unwatch = watchValidity(call, (error) => transfer.interrupt(error));
       await proxyRequest(call, proxiedRequest(request, url, credentialOf(header)), transfer);
       transfer.end();
@@ -67,6 +76,7 @@ export class RequestProxy {
       transfer.fail(failure, requestId);
     } finally {
       unwatch();
+      place?.done();
       this.#inFlight -= 1;
       if (this.#inFlight === 0) this.#whenIdle?.();
       this.#report(request, transfer, { call, failure, requestId, ms: performance.now() - startedAt });
@@ -89,7 +99,7 @@ export class RequestProxy {
     { signal }: Transfer,
   ): Promise<Call> {
     const app = this.#app;
-    if (this.#inFlight > app.config.proxyMaxInFlight) throw new LatchkeyError('OVERLOADED', { retryAfterMs: 1_000 });
+    if (this.#inFlight > app.config.proxyMaxInFlight) throw overloaded();
     const { remoteAddress = '' } = request.socket;
     const address = callerAddress(remoteAddress, header('x-forwarded-for'), app.config.trustedProxies);
     const actsFor = header('latchkey-user') || undefined;
@@ -124,6 +134,10 @@ export class RequestProxy {
     if (failure?.reason === 'INTERNAL') this.#app.log.error({ ...line, ...actor, err: failure.cause }, 'proxy failed');
     else this.#app.log.info({ ...line, ...actor, ...reason }, 'proxy');
   }
+}
+
+function overloaded(): LatchkeyError {
+  return new LatchkeyError('OVERLOADED', { retryAfterMs: 1_000 });
 }
 
 /** Clients of providers present what they take for the provider's key in their provider's way: `Bearer`, `x-api-key`, or Basic, whose password it is. */
@@ -167,20 +181,15 @@ function hasEnded(request: IncomingMessage | Http2ServerRequest): boolean {
 }
 
 /** Without what is of one connection alone, and without the caller's credential, wherever it stands. */
-function headersOf({ rawHeaders, headers }: IncomingMessage, presented: string): [string, string][] {
-  // Further headers that the caller says are of this connection alone (RFC 9110, section 7.6.1).
-  const named = String(headers.connection ?? '')
-    .split(',')
-    .map((name) => name.trim().toLowerCase());
+function headersOf({ rawHeaders }: IncomingMessage, presented: string): [string, string][] {
   const pairs: [string, string][] = [];
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    const name = rawHeaders[at]!;
+  for (let at = 0; at < rawHeaders.length; at += 2) pairs.push([rawHeaders[at]!, rawHeaders[at + 1]!]);
+  const ofConnection = namedByConnection(pairs);
+  return pairs.filter(([name, value]) => {
     const lower = name.toLowerCase();
-    const value = rawHeaders[at + 1]!;
     const ours = OURS.has(lower) || value.includes(presented) || lower.startsWith('x-forwarded-');
-    if (!ours && !named.includes(lower) && !lower.startsWith(':')) pairs.push([name, value]);
-  }
-  return pairs;
+    return !ours && !ofConnection.has(lower) && !lower.startsWith(':');
+  });
 }
 
 /** One answer on its way to the caller. */
@@ -225,7 +234,8 @@ class Transfer implements ProxySink {
     // What a provider answers is not ours: shown by a browser, it may do nothing in our name.
     response.setHeader('content-security-policy', 'sandbox');
     this.#closeIfUnread();
-    response.writeHead(status);
+    // Over HTTP/2, Node answers no status that is of no class.
+    response.writeHead(this.#request.httpVersionMajor > 1 && status > 599 ? BAD_GATEWAY : status);
     response.flushHeaders();
   };
 

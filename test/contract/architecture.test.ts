@@ -22,8 +22,9 @@ const ROOMS: readonly (readonly string[])[] = [
   ['commands'],
   ['cli.ts', 'openapi'],
 ];
-/** Inside `domain`: its context first, then the nouns. */
+/** Inside `domain`: its context first, and what that speaks of, then the nouns. */
 const DOMAIN: readonly (readonly string[])[] = [
+  ['deliveries.ts'],
   ['call.ts'],
   ['change.ts', 'once.ts'],
   ['audit', 'events'],

@@ -175,6 +175,9 @@ describe('An export of the audit log', () => {
     const text = await readRest(slow);
     expect(text.trimEnd().split('\n').length).toBeGreaterThan(ENTRIES);
     expect(JSON.parse(text.trimEnd().split('\n').at(-1)!)).toMatchObject({ complete: true });
+    // Whoever left is noted as such, and nothing to be warned of.
+    const noted = server.logLines.map((line) => JSON.parse(line)).filter(({ message }) => message === 'export');
+    expect(noted).toContainEqual(expect.objectContaining({ level: 30, reason: 'CANCELLED', complete: false }));
   }, 60_000);
 
   it('can be gone on with after it was aborted, without a gap or a double', async () => {

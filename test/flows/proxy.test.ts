@@ -223,6 +223,54 @@ describe('The proxy', () => {
       expect(headers.get(name), name).toBeNull();
   });
 
+  it('keeps what each side says is of its own connection alone', async () => {
+    const id = await connection();
+    receiver.answer = (_, response) =>
+      void response.writeHead(200, { connection: 'close, X-Hop', 'x-hop': '1', 'x-fine': '2' }).end();
+    const { headers } = await raw(`/proxy/${id}/x`, {
+      ...KEY,
+      connection: 'X-Mine, close',
+      'x-mine': '1',
+      'x-end': '2',
+    });
+    expect([headers['x-hop'], headers['x-fine']]).toEqual([undefined, '2']);
+    const [request] = receiver.requests;
+    expect([request?.headers['x-mine'], request?.headers['x-end']]).toEqual([undefined, '2']);
+  });
+
+  it('hands on a status that is of no class, and none that is no status', async () => {
+    const id = await connection();
+    receiver.answer = (_, response) => void response.writeHead(799).end('odd');
+    expect(await raw(`/proxy/${id}/x`)).toMatchObject({ status: 799, body: 'odd' });
+    await using low = await listenRaw((socket) => socket.end('HTTP/1.1 099 Low\r\ncontent-length: 0\r\n\r\n'));
+    const refused = await raw(`/proxy/${await connection({ baseUrl: low.url })}/x`);
+    expect([refused.status, JSON.parse(refused.body).metadata.cause]).toEqual([503, 'protocol']);
+  });
+
+  it('leaves places to others, however many one tenant would take', async () => {
+    const few = await TestServer.start({ env: { PROXY_MAX_IN_FLIGHT: '8' } });
+    try {
+      receiver.answer = ({ path }, response) => void (path === '/slow' ? response.flushHeaders() : response.end());
+      const [greedy, other] = await Promise.all(
+        ['greedy', 'other'].map(async (tenant) => {
+          const { connections } = await few.as('admin', { tenant });
+          const fields = { name: 'c', baseUrl: receiver.url, credential: bearer('t') };
+          const id = (await connections.createConnection(fields)).connection!.id;
+          const authorization = `Bearer ${await few.token('admin', { tenant })}`;
+          return (path: string) => fetch(`${few.httpUrl}/proxy/${id}${path}`, { headers: { authorization } });
+        }),
+      );
+      const answers: Response[] = [];
+      for (let i = 0; i < 9; i++) answers.push(await greedy!('/slow'));
+      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200, 429, 429, 429]);
+      expect((await other!('/quick')).status).toBe(200);
+      await Promise.all(answers.map(({ body }) => body?.cancel()));
+      await expect.poll(async () => (await greedy!('/quick')).status).toBe(200);
+    } finally {
+      await few.stop();
+    }
+  });
+
   it('streams both ways at once, in little memory', async () => {
     await using echo = await listenHttp((request, response) => void request.pipe(response));
     await using running = await runningServer();
@@ -408,6 +456,9 @@ describe('The proxy', () => {
     const { text, answered } = await call('PUT', `/proxy/${JSON.parse(created.text).connection.id}/x`, 'over h2');
     expect([text, answered[':status'], answered.connection]).toEqual(['PUT /x over h2', 200, undefined]);
     expect(receiver.requests[0]?.headers).toMatchObject({ authorization: 'Bearer tok' });
+    receiver.answer = (_, response) => void response.writeHead(799).end('odd');
+    const odd = await call('POST', `/proxy/${JSON.parse(created.text).connection.id}/x`, '');
+    expect([odd.text, odd.answered[':status']]).toEqual(['odd', 502]);
     session.close();
     await secure.stop();
     folder.remove();

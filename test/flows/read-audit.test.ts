@@ -3,8 +3,8 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { newId } from '../../src/base/id.ts';
 import { createMetrics } from '../../src/base/metrics.ts';
-import type { ReadEntry } from '../../src/domain/call.ts';
 import { ReadAuditWriter } from '../../src/jobs/read-audit.ts';
+import type { ReadEntry } from '../../src/model/audit-entry.ts';
 import { createTestDatabase, type TestDatabase } from '../harness/database.ts';
 
 let database: TestDatabase;

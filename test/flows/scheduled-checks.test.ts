@@ -6,6 +6,7 @@ import {
   ConnectionCheckStatus as Status,
 } from '../../gen/latchkey/v1/connection_pb.ts';
 import { runDueCheck } from '../../src/domain/checks/run-due-check.ts';
+import { Housekeeper } from '../../src/jobs/housekeeper.ts';
 import { bearer } from '../harness/credentials.ts';
 import { createTestDatabase, type TestDatabase } from '../harness/database.ts';
 import { failureOf } from '../harness/errors.ts';
@@ -181,6 +182,35 @@ describe('A scheduled check', () => {
   });
 });
 
+describe('Checks of one tenant', () => {
+  it('keep those of others waiting for no longer than a sweep, however many and slow they are', async () => {
+    asked = [];
+    const slow: ServerResponse[] = [];
+    serve = (request, response) => void (request.url?.startsWith('/slow') ? slow.push(response) : response.end('{}'));
+    const own = await TestServer.start();
+    try {
+      const [busy, other] = await Promise.all(['busy', 'other'].map((tenant) => own.as('admin', { tenant })));
+      const make = async ({ connections }: Clients, name: string) => {
+        const baseUrl = `${service.url}/${name}`;
+        const given = { credential: bearer('t'), checkSchedule: CheckSchedule.HOURLY, timeoutMs: 60_000 };
+        return (await connections.createConnection({ name, baseUrl, ...given })).connection!.id;
+      };
+      for (let i = 0; i < 120; i++) await make(busy!, `slow${i}`);
+      const connectionId = await make(other!, 'quick');
+      await own.database.sql(
+        `update latchkey.connection_health set check_due = now() - case tenant_id when 'busy' then interval '1 hour' else interval '1 second' end`,
+      );
+      const health = async () => (await other!.connections.getConnection({ connectionId })).connection!.health!.health;
+      await expect.poll(health, IN_A_SWEEP).toBe(ConnectionHealth.HEALTHY);
+      expect(slow.length).toBeGreaterThan(0);
+      expect(slow.length).toBeLessThan(50);
+    } finally {
+      await own.stop();
+      for (const response of slow) response.destroy();
+    }
+  }, 30_000);
+});
+
 describe('The limit of tests a minute', () => {
   it('holds over all replicas', async () => {
     serve = (_, response) => void response.end('{}');
@@ -191,6 +221,19 @@ describe('The limit of tests a minute', () => {
     expect(await failureOf(there!.connections.testConnection({ connectionId }))).toMatchObject({
       ...{ code: 'ResourceExhausted', reason: 'RATE_LIMITED' },
     });
+    const windows = () =>
+      database.sql(`select caller from latchkey.rate_window where tenant_id = $1 and cardinality(times) = 10`, [
+        TENANT,
+      ]);
+    const housekeeper = new Housekeeper(servers[0]!.replica.app);
+    await housekeeper.clean();
+    expect(await windows()).toHaveLength(1);
+    await database.sql(
+      `update latchkey.rate_window set times = array(select t - interval '61 minutes' from unnest(times) t) where cardinality(times) = 10`,
+    );
+    await housekeeper.clean();
+    expect(await windows()).toHaveLength(0);
+    await there!.connections.testConnection({ connectionId });
   });
 });
 

@@ -47,6 +47,51 @@ describe('Deliveries', () => {
     await second.stop();
   });
 
+  it('are given up where five processes in a row ended with them, and those that were lost along are sent', async () => {
+    await using poison = await startWebhookReceiver(() => null);
+    await using innocent = await startWebhookReceiver((n) => (n < 6 ? null : { status: 204 }));
+    const fresh = await Replicas.create();
+    const accepted: string[] = [];
+    try {
+      for (let round = 1; round <= 5; round++) {
+        // As the end of the leases of who died, with what ends processes first.
+        await fresh.database.sql(
+          `update latchkey.delivery set due_time = now() - case host when $1 then interval '2 seconds' else interval '1 second' end`,
+          [`127.0.0.1:${poison.port}`],
+        );
+        const replica = await fresh.start();
+        const mode = WebhookMode.FIRE_AND_FORGET;
+        for (const { url } of round === 1 ? [poison, innocent, innocent] : [])
+          accepted.push((await operatorAt(replica).webhooks.sendWebhook({ url, mode })).delivery!.id);
+        // What was lost three times is sent alone.
+        const along = Math.min(round, 3) * 2;
+        await expect
+          .poll(() => [poison.received.length, innocent.received.length], { timeout: 10_000 })
+          .toEqual([round, along]);
+        await replica.stop('SIGKILL');
+      }
+      await fresh.database.sql('update latchkey.delivery set due_time = now()');
+      const { webhooks } = operatorAt(await fresh.start());
+      const deliveries = async () =>
+        Promise.all(accepted.map(async (deliveryId) => (await webhooks.getDelivery({ deliveryId })).delivery));
+      await expect.poll(deliveries, { timeout: 10_000 }).toMatchObject([
+        { status: DeliveryStatus.FAILED, error: 'abandoned', attempts: [{ statusCode: 0, error: 'abandoned' }] },
+        { status: DeliveryStatus.SUCCEEDED, error: '' },
+        { status: DeliveryStatus.SUCCEEDED, error: '' },
+      ]);
+      expect(poison.received).toHaveLength(5);
+      const told = await fresh.database.sql<{ payload: object }>(
+        `select payload from latchkey.outbox where type = 'webhook.failed'`,
+      );
+      expect(told).toMatchObject([{ payload: { error: 'abandoned', status_code: 0 } }]);
+      // Whoever retries it has it tried as often again.
+      await webhooks.retryDelivery({ deliveryId: accepted[0]! });
+      await expect.poll(() => poison.received.length, { timeout: 10_000 }).toBe(6);
+    } finally {
+      await fresh.stop();
+    }
+  }, 60_000);
+
   it('are handed over by a replica that stops', async () => {
     let open = false;
     await using receiver = await startWebhookReceiver(() => ({ status: open ? 200 : 503 }));

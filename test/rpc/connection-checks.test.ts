@@ -222,7 +222,10 @@ describeRpc('ConnectionService.TestConnection', ({ as, server, tenant, transport
       ...{ status: Status.DISABLED, reason: 'CONNECTION_DISABLED', service: 'bearer' },
     });
     const custom = { kind: { case: 'custom' as const, value: { fields: { x: secret('y') } } } };
-    expect(await test({ credential: custom }, 'b')).toMatchObject({ status: Status.UNSUPPORTED, success: false });
+    expect(await test({ credential: custom, baseUrl: '' }, 'b')).toMatchObject({
+      status: Status.UNSUPPORTED,
+      success: false,
+    });
     expect(await test({ baseUrl: '' }, 'c')).toMatchObject({ status: Status.UNSUPPORTED });
     const ended = { kind: { case: 'bearer' as const, value: { token: secret('t'), expireTime: { seconds: 1n } } } };
     expect(await test({ credential: ended }, 'd')).toMatchObject({

@@ -1,6 +1,6 @@
 import { type JsonObject, toJson } from '@bufbuild/protobuf';
 import { expect, it } from 'vitest';
-import { ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
+import { ConnectionCheckStatus, ConnectionStatus } from '../../gen/latchkey/v1/connection_pb.ts';
 import {
   GetCredentialsResponseSchema,
   ImportAction,
@@ -8,8 +8,10 @@ import {
   type ImportConnectionsResponse,
 } from '../../gen/latchkey/v1/connection_service_pb.ts';
 import { CredentialKind } from '../../gen/latchkey/v1/credential_pb.ts';
+import { DeliveryStatus } from '../../gen/latchkey/v1/delivery_pb.ts';
 import { describeRpc } from '../harness/describe-rpc.ts';
 import { failureOf } from '../harness/errors.ts';
+import { startReceiver } from '../harness/receiver.ts';
 import type { Clients } from '../harness/server.ts';
 
 /** As the guide of the Integrations Hub has them. */
@@ -167,6 +169,34 @@ describeRpc('ConnectionService.ImportConnections', ({ as, server, tenant }) => {
     const none = report.rows[4]!.connectionId;
     await connections.enableConnection({ connectionId: none });
     expect((await connections.getCredentials({ connectionId: none })).headers).toEqual([]);
+  });
+
+  it('makes one without a credential, which is usable wherever one with a credential is', async () => {
+    await using receiver = await startReceiver();
+    const { connections, webhooks } = await as('admin');
+    const document = { name: 'open', authType: 'none', baseUrl: `${receiver.url}/api` };
+    const { rows } = await connections.importConnections({ documents: [document] });
+    const { connectionId } = rows[0]!;
+    const { response } = await connections.sendRequest({ connectionId, path: '/sent' });
+    expect(response?.status).toBe(200);
+    const authorization = `Bearer ${await server().token('admin', { tenant: tenant() })}`;
+    const proxied = await fetch(`${server().httpUrl}/proxy/${connectionId}/proxied`, { headers: { authorization } });
+    expect(proxied.status).toBe(200);
+    const { delivery } = await webhooks.sendWebhook({ connectionId, path: '/hook' });
+    expect(delivery).toMatchObject({ status: DeliveryStatus.SUCCEEDED, error: '' });
+    expect(await connections.testConnection({ connectionId })).toMatchObject({
+      ...{
+        status: ConnectionCheckStatus.VALID,
+        success: true,
+        message: expect.stringContaining('without a credential'),
+      },
+    });
+    expect(receiver.requests.map(({ path }) => path)).toEqual(['/api/sent', '/api/proxied', '/api/hook', '/api']);
+    for (const { headers } of receiver.requests) expect(headers.authorization).toBeUndefined();
+    receiver.answer = (_, response) => void response.writeHead(401).end();
+    expect(await connections.testConnection({ connectionId })).toMatchObject({
+      ...{ status: ConnectionCheckStatus.INVALID, message: expect.stringContaining('not put in') },
+    });
   });
 
   it('takes tokens that say that they are plain, for the integration of their provider', async () => {

@@ -74,6 +74,76 @@ describeRpc('IntegrationService, providers', ({ as, server, transport, tenant })
     expect((await failureOf(integrations.deleteProvider({ name: 'slack' }))).reason).toBe('PROVIDER_NOT_FOUND');
   });
 
+  it('has secrets sent to another host only by who may read them, once there are integrations', async () => {
+    const admin = await as('admin');
+    const keyWith = async (...scopes: string[]) => {
+      const { secret } = await admin.access.createApiKey({ displayName: 'x', scopes });
+      return server().clients(transport, { authorization: `Bearer ${secret}` }).integrations;
+    };
+    const manager = await keyWith('provider:manage');
+    const reader = await keyWith('provider:manage', 'integration_credential:read', 'credential:read');
+    const half = await keyWith('provider:manage', 'integration_credential:read');
+    const own = custom('ours');
+    const withOAuth = (oauth: object) => ({ definition: { ...own, oauth: { ...own.oauth, ...oauth } } });
+    await manager.createProvider({ definition: own });
+    await manager.updateProvider(withOAuth({ tokenUrl: 'https://auth.example.com/token' }));
+    await manager.updateProvider({ definition: own });
+    await admin.integrations.createIntegration({ provider: 'ours' });
+    const missing = (permission: string) => ({ reason: 'PERMISSION_MISSING', metadata: { permission } });
+    for (const elsewhere of [
+      { tokenUrl: 'https://evil.example.com/token' },
+      { tokenUrl: 'https://login.example.com:8443/token' },
+      { tokenUrl: 'http://login.example.com/token' },
+      { authorizationUrl: 'https://evil.example.com/authorize' },
+      { deviceAuthorizationUrl: 'https://evil.example.com/device' },
+      { pushedAuthorizationRequestUrl: 'https://evil.example.com/par' },
+      { revocation: { url: 'https://evil.example.com/revoke' } },
+      { identity: { url: 'https://evil.example.com/me', accountId: ['/id'] } },
+      { lifetimes: { introspectionUrl: 'https://evil.example.com/introspect' } },
+      { issuer: 'https://evil.example.com' },
+      { answer: { kept: { api: '/api' }, baseUrlFrom: 'api' } },
+    ]) {
+      const failure = await failureOf(manager.updateProvider(withOAuth(elsewhere)));
+      expect(failure, JSON.stringify(elsewhere)).toMatchObject(missing('integration_credential:read'));
+      expect(await failureOf(half.updateProvider(withOAuth(elsewhere)))).toMatchObject(missing('credential:read'));
+    }
+    const api = { definition: { ...own, apiBaseUrl: 'https://evil.example.com' } };
+    expect(await failureOf(manager.updateProvider(api))).toMatchObject(missing('integration_credential:read'));
+    expect((await manager.getProvider({ name: 'ours' })).provider).toMatchObject({ etag: 'v3' });
+    await manager.updateProvider(
+      withOAuth({
+        tokenUrl: 'https://login.example.com/v2/token',
+        revocation: { url: 'https://login.example.com/revoke' },
+      }),
+    );
+    await reader.updateProvider(withOAuth({ tokenUrl: 'https://auth.example.com/token' }));
+  });
+
+  it('says by whom the name in a host is filled in, and with what', async () => {
+    const admin = await as('admin');
+    const manager = await as('resource_manager');
+    const { secret } = await admin.access.createApiKey({ displayName: 'x', scopes: ['provider:manage'] });
+    const byKey = server().clients(transport, { authorization: `Bearer ${secret}` }).integrations;
+    const own = custom('sites');
+    const definitionOf = (defaultValue: string, displayName = 'Our own') => ({
+      ...{ ...own, displayName, parameters: [{ name: 'site', defaultValue }] },
+      oauth: { ...own.oauth, tokenUrl: 'https://{site}/token' },
+    });
+    await byKey.createProvider({ definition: definitionOf('login.example.com') });
+    const { integration } = await manager.integrations.createIntegration({ provider: 'sites' });
+    await byKey.updateProvider({ definition: definitionOf('login.example.com', 'Renamed') });
+    const moved = await failureOf(byKey.updateProvider({ definition: definitionOf('evil.example.com') }));
+    expect(moved.reason).toBe('PERMISSION_MISSING');
+    const settings = { entries: { site: 'evil.example.com' } };
+    const update = { integrationId: integration!.id, settings };
+    expect(await failureOf(manager.integrations.updateIntegration(update))).toMatchObject({
+      reason: 'PERMISSION_MISSING',
+      metadata: { permission: 'integration_credential:read' },
+    });
+    const { integration: after } = await admin.integrations.updateIntegration(update);
+    expect(after?.settings).toEqual({ site: 'evil.example.com' });
+  });
+
   it('names what is wrong with a definition', async () => {
     const { integrations } = await as('admin');
     const wrong = custom('wrong');

@@ -1,10 +1,12 @@
 import { gzipSync } from 'node:zlib';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { ConnectionCheckStatus } from '../../gen/latchkey/v1/connection_pb.ts';
 import type { CreateConnectionRequestSchema } from '../../gen/latchkey/v1/connection_service_pb.ts';
 import { basic, bearer, clientCredentials, secret } from '../harness/credentials.ts';
 import { describeRpc } from '../harness/describe-rpc.ts';
 import { failureOf } from '../harness/errors.ts';
+import { listenRaw } from '../harness/listener.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
 import type { Clients } from '../harness/server.ts';
 
@@ -141,6 +143,8 @@ describeRpc('ConnectionService.SendRequest', ({ as, tenant }) => {
     const parts = [
       { name: 'title', content: new TextEncoder().encode('two "words"') },
       { name: 'file', filename: 'x.bin', contentType: 'application/x', content: new Uint8Array([1, 2, 0, 3]) },
+      { name: 'meta', contentType: 'application/json; x="y"', content: new TextEncoder().encode('{"a":\n1}') },
+      { name: 'a"b é', filename: '"; filename="é.txt', content: new Uint8Array([13, 10]) },
     ];
     await send({ content: { case: 'multipart', value: { parts } } }, [{ name: 'content-type', value: 'text/plain' }]);
     const [raw, form, multipart] = receiver.requests;
@@ -157,6 +161,15 @@ describeRpc('ConnectionService.SendRequest', ({ as, tenant }) => {
       'application/x',
       [1, 2, 0, 3],
     ]);
+    const [, boundary] = /^multipart\/form-data; boundary=([\w-]{40,70})$/.exec(multipart!.headers['content-type']!)!;
+    const heads = multipart!.body.toString().split(`--${boundary}`);
+    expect(heads.slice(3)).toEqual([
+      '\r\nContent-Disposition: form-data; name="meta"\r\nContent-Type: application/json; x="y"\r\n\r\n{"a":\n1}\r\n',
+      '\r\nContent-Disposition: form-data; name="a%22b é"; filename="%22; filename=%22é.txt"\r\nContent-Type: application/octet-stream\r\n\r\n\r\n\r\n',
+      '--\r\n',
+    ]);
+    expect(read.get('meta')).toBe('{"a":\n1}');
+    expect((read.get('a"b é') as File).size).toBe(2);
   });
 
   it('takes values out of an answer by JSONPath', async () => {
@@ -227,6 +240,29 @@ describeRpc('ConnectionService.SendRequest', ({ as, tenant }) => {
     expect((await clients.connections.sendRequest({ connectionId, retries: 1 })).attempts).toHaveLength(2);
     receiver.answer = (_, response) => void response.writeHead(404).end();
     expect((await clients.connections.sendRequest({ connectionId })).attempts).toHaveLength(1);
+  });
+
+  it('answers a status that is of no class as it came, and takes it for one of trouble', async () => {
+    const clients = await as('admin');
+    const connectionId = await connect(clients, { retries: 1 });
+    json(799, { id: 7 }, { 'x-odd': '1' });
+    const answer = await clients.connections.sendRequest({ connectionId, map: [{ as: 'id', select: '$.id' }] });
+    expect(answer).toMatchObject({ response: { status: 799 }, mapped: { id: 7 } });
+    expect(answer.attempts.map(({ status }) => status)).toEqual([799, 799]);
+    expect(answer.response?.headers).toContainEqual(expect.objectContaining({ name: 'x-odd', value: '1' }));
+    const { webhooks, connections } = clients;
+    const { delivery } = await webhooks.sendWebhook({ connectionId, attempts: 2, backoffMs: 100 });
+    expect(delivery?.attempts).toMatchObject([
+      { statusCode: 799, error: 'status' },
+      { statusCode: 799, error: 'status' },
+    ]);
+    const check = await connections.testConnection({ connectionId });
+    expect(check).toMatchObject({ status: ConnectionCheckStatus.UNREACHABLE, statusCode: 799 });
+    await using low = await listenRaw((socket) => socket.end('HTTP/1.1 099 Low\r\ncontent-length: 0\r\n\r\n'));
+    const none = await connect(clients, { baseUrl: low.url, retries: 0 });
+    expect(await failureOf(connections.sendRequest({ connectionId: none }))).toMatchObject({
+      ...{ reason: 'TARGET_UNAVAILABLE', metadata: { cause: 'protocol' } },
+    });
   });
 
   it('waits as long as it is told to, or says how long that is', async () => {

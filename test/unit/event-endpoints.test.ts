@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { LatchkeyError } from '../../src/base/error.ts';
-import type { App, Call, EventRow, LeasedDelivery } from '../../src/domain/call.ts';
+import type { App, Call } from '../../src/domain/call.ts';
+import type { LeasedDelivery } from '../../src/domain/deliveries.ts';
 import { bodyFor } from '../../src/domain/endpoints/audience.ts';
 import { hasFailedFor } from '../../src/domain/endpoints/disable-endpoint.ts';
 import { checkedUrl } from '../../src/domain/endpoints/endpoint-input.ts';
@@ -10,6 +11,7 @@ import { EVENT_PAUSES_MS, pauseAfter } from '../../src/domain/webhooks/schedule.
 import { settleDelivery } from '../../src/domain/webhooks/settle-delivery.ts';
 import { Egress } from '../../src/egress/egress.ts';
 import type { EventEndpoint } from '../../src/model/event-endpoint.ts';
+import type { EventRow } from '../../src/model/outbox-event.ts';
 
 const [SECOND, HOUR, DAY] = [1_000, 3_600_000, 86_400_000];
 const event = { purpose: 'event' as const, backoffMs: 5 * SECOND };

@@ -135,6 +135,23 @@ describe('Headers that are shown', () => {
   });
 });
 
+describe('Headers of one connection alone', () => {
+  it('are those that the Connection header names, too', () => {
+    const shown = shownHeaders(
+      [
+        ['Connection', 'close, X-Hop'],
+        ['connection', ' x-other '],
+        ['x-hop', '1'],
+        ['X-Other', '2'],
+        ['x-fine', '3'],
+      ],
+      { secrets: {} },
+      { headers: [], query: [] },
+    );
+    expect(shown).toEqual([['x-fine', '3']]);
+  });
+});
+
 describe('Another attempt', () => {
   const situation = (changes: Partial<RetrySituation>): RetrySituation => ({
     ...{

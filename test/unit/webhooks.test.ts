@@ -3,7 +3,7 @@ import { Webhook } from 'standardwebhooks';
 import { describe, expect, it } from 'vitest';
 import { LatchkeyError } from '../../src/base/error.ts';
 import { retryAfterMs } from '../../src/base/retry-after.ts';
-import type { LeasedDelivery } from '../../src/domain/call.ts';
+import type { LeasedDelivery } from '../../src/domain/deliveries.ts';
 import { evaluateCondition } from '../../src/domain/webhooks/evaluate-condition.ts';
 import { Template } from '../../src/domain/webhooks/fill-template.ts';
 import { judgeAttempt } from '../../src/domain/webhooks/judge-attempt.ts';

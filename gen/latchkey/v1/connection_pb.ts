@@ -614,7 +614,7 @@ export const ConnectionCheckStatus = {
   MISCONFIGURED: 12,
 
   /**
-   * There is no way to check it, as with the kind `custom`.
+   * There is no way to check it, as with the kind `custom` without a base_url.
    *
    * @generated from enum value: CONNECTION_CHECK_STATUS_UNSUPPORTED = 13;
    */

@@ -2060,7 +2060,7 @@ export type ImportConnectionsRequest = Message<"latchkey.v1.ImportConnectionsReq
    * `oauth2`, `basic_auth`, `none`) in place of `type`, and `secretId` for the one secret. Column names as `base_url` are taken, too.
    * A secret is named by `secretRefs`, and must exist under that name or be given in `secrets` of the document. Client ids and user names are open here: they are
    * given in `authConfig` (`clientId`, `username`) or in `secrets`. Tokens of `oauthState` are taken where it says `"encrypted": false`; else a person must grant
-   * access again. `none` becomes a connection of the kind `custom` without fields.
+   * access again. `none` becomes a connection of the kind `custom` without fields, whose requests go out without a credential.
    *
    * @generated from field: repeated google.protobuf.Struct documents = 1;
    */

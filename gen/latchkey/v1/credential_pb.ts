@@ -477,7 +477,7 @@ export const FtpCredentialSchema: GenMessage<FtpCredential> = /*@__PURE__*/
   messageDesc(file_latchkey_v1_credential, 7);
 
 /**
- * Named secret fields of the caller's choice.
+ * Named secret fields of the caller's choice. Nobody knows where they go: requests, webhooks and checks with such a connection go to its base_url without a credential.
  *
  * @generated from message latchkey.v1.CustomCredential
  */

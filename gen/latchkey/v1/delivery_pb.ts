@@ -79,8 +79,8 @@ export type Delivery = Message<"latchkey.v1.Delivery"> & {
   signed: boolean;
 
   /**
-   * Why the last attempt failed: `status` (it was answered, and not with 2xx), `connect`, `timeout`, `reset`, `protocol`, `too_large`, or a reason of ErrorReason for which it could not
-   * be sent, as `CONNECTION_DISABLED`. Empty: it did not fail.
+   * Why the last attempt failed: `status` (it was answered, and not with 2xx), `connect`, `timeout`, `reset`, `protocol`, `too_large`, `abandoned` (five times in a row the server
+   * ended or stood still while it was being sent, so it may be why), or a reason of ErrorReason for which it could not be sent, as `CONNECTION_DISABLED`. Empty: it did not fail.
    *
    * @generated from field: string error = 9;
    */

@@ -108,14 +108,14 @@ export type MultipartPart = Message<"latchkey.v1.MultipartPart"> & {
   name: string;
 
   /**
-   * File name; empty: the part is a text field.
+   * File name; empty: the part is a field.
    *
    * @generated from field: string filename = 2;
    */
   filename: string;
 
   /**
-   * Media type of a file; default `application/octet-stream`.
+   * Media type; empty: `application/octet-stream` for a file, none for a field.
    *
    * @generated from field: string content_type = 3;
    */
@@ -287,14 +287,14 @@ export const RequestAttemptSchema: GenMessage<RequestAttempt> = /*@__PURE__*/
  */
 export type HttpResponse = Message<"latchkey.v1.HttpResponse"> & {
   /**
-   * Its status (RFC 9110, section 15). Whatever it is, the call has succeeded.
+   * Its status (RFC 9110, section 15), from 200 to 999: what is above 599 counts as 500, and is shown as it came. Whatever it is, the call has succeeded.
    *
    * @generated from field: int32 status = 1;
    */
   status: number;
 
   /**
-   * Its headers, without cookies, without what is of one connection alone, and without those that repeat the credential.
+   * Its headers, without cookies, without what is of one connection alone (its `Connection` header names more of those), and without those that repeat the credential.
    *
    * @generated from field: repeated latchkey.v1.HttpHeader headers = 2;
    */

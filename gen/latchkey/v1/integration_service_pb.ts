@@ -1456,8 +1456,9 @@ export const IntegrationService: GenService<{
     output: typeof CreateProviderResponseSchema;
   },
   /**
-   * Replaces the definition of a provider of the tenant's own.
-   * Fails with PROVIDER_NOT_FOUND, ETAG_MISMATCH, FIELD_INVALID, ADDRESS_FORBIDDEN.
+   * Replaces the definition of a provider of the tenant's own. While there are integrations with it, a change by which client secrets or tokens would go to another
+   * host than before takes `integration_credential:read` and `credential:read`, too. The host of `token_url` gets all of them, so any URL may move there.
+   * Fails with PROVIDER_NOT_FOUND, ETAG_MISMATCH, FIELD_INVALID, ADDRESS_FORBIDDEN, PERMISSION_MISSING.
    *
    * @generated from rpc latchkey.v1.IntegrationService.UpdateProvider
    */
@@ -1511,8 +1512,9 @@ export const IntegrationService: GenService<{
     output: typeof ListIntegrationsResponseSchema;
   },
   /**
-   * Changes the fields that are set.
-   * Fails with INTEGRATION_NOT_FOUND, FIELD_INVALID, ETAG_MISMATCH.
+   * Changes the fields that are set. A setting that stands in the host of one of the provider's URLs takes `integration_credential:read` and `credential:read`, too: client
+   * secrets and tokens go there.
+   * Fails with INTEGRATION_NOT_FOUND, FIELD_INVALID, ETAG_MISMATCH, PERMISSION_MISSING.
    *
    * @generated from rpc latchkey.v1.IntegrationService.UpdateIntegration
    */

@@ -1,7 +1,7 @@
 import type { Em } from '../../db/transaction.ts';
-import { AuditEntry } from '../../model/audit-entry.ts';
+import { AuditEntry, type ReadEntry } from '../../model/audit-entry.ts';
 import type { JsonObject } from '../../model/json.ts';
-import type { Call, ReadEntry, ToolCall } from '../call.ts';
+import type { Call, ToolCall } from '../call.ts';
 import { newAuditId } from './audit-id.ts';
 
 /** What an entry is about. */

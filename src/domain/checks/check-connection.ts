@@ -70,11 +70,11 @@ async function withinTime(given: Call, view: ConnectionView): Promise<Finding> {
 }
 
 async function ask(call: Call, view: ConnectionView): Promise<Finding> {
-  const { id, kind, timeoutMs } = view.connection;
-  if (kind === 'custom')
+  const { id, kind, timeoutMs, baseUrl } = view.connection;
+  if (kind === 'custom' && !baseUrl)
     return unsupported(
       'A credential of the kind custom cannot be checked.',
-      'Check it where it is used, or store it as another kind.',
+      'Check it where it is used, store it as another kind, or give the connection a base_url to ask.',
     );
   const credential = await getCredentials(call, id, null, CHECK_USE);
   const check = { call, view, credential, timeoutMs };
@@ -84,9 +84,22 @@ async function ask(call: Call, view: ConnectionView): Promise<Finding> {
     case 'smtp':
     case 'ftp':
       return checkSignIn(check);
+    case 'custom':
+      return withoutCredential(await checkHttp(check));
     default:
       return (await checkAccountKey(check)) ?? checkHttp(check);
   }
+}
+
+/** The request had none, so its answer says nothing of one. */
+function withoutCredential(found: Finding): Finding {
+  const { status, statusCode } = found;
+  if (status === 'VALID') return finding(status, statusCode, { message: 'The service answered, without a credential' });
+  if (status !== 'INVALID') return found;
+  return finding(status, statusCode, {
+    message: 'The service wants a credential, and one of the kind custom is not put in',
+    advice: 'Give the connection a credential of another kind with UpdateConnection.',
+  });
 }
 
 /** A connection that has its client or its login itself is what a refusal of them speaks of. */

@@ -1,7 +1,8 @@
 import { LatchkeyError } from '../../base/error.ts';
 import type { Audience, EventEndpoint } from '../../model/event-endpoint.ts';
+import type { EventRow } from '../../model/outbox-event.ts';
 import { projectAllowed } from '../access/projects.ts';
-import type { EventRow, Principal } from '../call.ts';
+import type { Principal } from '../call.ts';
 import { seesEvent } from '../feeds/event-row.ts';
 import { evaluateCondition } from '../webhooks/evaluate-condition.ts';
 import { type EventBody, eventBody } from './event-body.ts';

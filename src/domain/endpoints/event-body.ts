@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../model/json.ts';
-import type { EventRow } from '../call.ts';
+import type { EventRow } from '../../model/outbox-event.ts';
 
 /** An event as endpoints are sent it, in the shape of Standard Webhooks. */
 export type EventBody = {

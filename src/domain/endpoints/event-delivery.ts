@@ -3,7 +3,7 @@ import { newId } from '../../base/id.ts';
 import type { Sealer } from '../../crypto/keyring.ts';
 import { type DeliveryPurpose, deliveryPlace } from '../../model/delivery.ts';
 import type { EventEndpoint } from '../../model/event-endpoint.ts';
-import type { DeliveryTask } from '../call.ts';
+import type { DeliveryTask } from '../deliveries.ts';
 import { EVENT_PAUSES_MS } from '../webhooks/schedule.ts';
 import type { EventBody } from './event-body.ts';
 

@@ -1,6 +1,6 @@
 import type { OutgoingMessage } from '../../clients/kafka.ts';
 import type { KafkaSettings } from '../../config.ts';
-import type { EventRow } from '../call.ts';
+import type { EventRow } from '../../model/outbox-event.ts';
 import { EVENT_TYPES, isEventType } from './event-types.ts';
 
 /**

@@ -1,6 +1,7 @@
 import { LatchkeyError } from '../../base/error.ts';
 import { Signals } from '../../base/signals.ts';
-import type { App, EventFeed, EventFeeds, EventRow } from '../call.ts';
+import type { EventRow } from '../../model/outbox-event.ts';
+import type { App, EventFeed, EventFeeds } from '../call.ts';
 import { headOf } from './event-cursor.ts';
 import { readEvents } from './event-row.ts';
 

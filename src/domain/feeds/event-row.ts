@@ -2,8 +2,9 @@ import { hot } from '../../db/hot.ts';
 import type { Conditions } from '../../db/paging.ts';
 import { oneOf } from '../../db/paging.ts';
 import type { JsonObject } from '../../model/json.ts';
+import type { EventRow } from '../../model/outbox-event.ts';
 import type { Permission } from '../access/permissions.ts';
-import type { App, EventRow, Principal } from '../call.ts';
+import type { App, Principal } from '../call.ts';
 import { canSee, seenBy } from '../connections/visibility.ts';
 
 /** A row as the driver answers it. */

@@ -1,6 +1,7 @@
 import { Connection } from '../../model/connection.ts';
 import { Credential } from '../../model/credential.ts';
-import type { Call, EventRow } from '../call.ts';
+import type { EventRow } from '../../model/outbox-event.ts';
+import type { Call } from '../call.ts';
 import { read } from '../change.ts';
 import type { EventType } from '../events/event-types.ts';
 import { reconnectUrl } from '../tokens/reconnect-url.ts';

@@ -13,7 +13,8 @@ export function checkProvider({ config, egress }: App, definition: ProviderDefin
   }
 }
 
-function urlsOf({ apiBaseUrl, oauth, keys = [] }: ProviderDefinition): [field: string, url: string][] {
+/** The URLs of a definition, by field of the contract. */
+export function urlsOf({ apiBaseUrl, oauth, keys = [] }: ProviderDefinition): [field: string, url: string][] {
   const urls: [string, string | undefined][] = [
     ['definition.api_base_url', apiBaseUrl],
     ['definition.oauth.issuer', oauth?.issuer],

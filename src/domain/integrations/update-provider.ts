@@ -10,8 +10,9 @@ import { announce, change } from '../change.ts';
 import { event } from '../events/event.ts';
 import { checkProvider } from './check-provider.ts';
 import { customProvider, providerNotFound } from './find-provider.ts';
+import { leadsElsewhere, refuseUnlessMayLead } from './hosts.ts';
 
-/** Replaces a definition. Fails with PROVIDER_NOT_FOUND, ETAG_MISMATCH, FIELD_INVALID, ADDRESS_FORBIDDEN. */
+/** Replaces a definition. Fails with PROVIDER_NOT_FOUND, ETAG_MISMATCH, FIELD_INVALID, ADDRESS_FORBIDDEN, PERMISSION_MISSING. */
 export function updateProvider(call: Call, definition: ProviderDefinition, etag: string): Promise<KnownProvider> {
   checkProvider(call.app, definition);
   return change(call, async (em) => {
@@ -19,9 +20,10 @@ export function updateProvider(call: Call, definition: ProviderDefinition, etag:
     if (etag && etag !== provider.etag())
       throw new LatchkeyError('ETAG_MISMATCH', { metadata: { etag: provider.etag() } });
     const before = provider.definition;
-    provider.replace(definition, new Date(call.app.clock.now()));
     const { tenantId } = provider;
     const using = await em.find(Integration, { tenantId, provider: provider.name }, { fields: ['id'] });
+    if (using.length > 0 && leadsElsewhere(before, definition)) refuseUnlessMayLead(call.principal);
+    provider.replace(definition, new Date(call.app.clock.now()));
     for (const { id } of using) announce(em, { kind: 'integration', tenantId, id });
     const resource = { type: 'provider', id: provider.name };
     audit(em, call, 'provider_updated', resource, { before, after: definition });

@@ -22,6 +22,8 @@ export type RetrySituation = {
 
 /** Timeout, too early, too many, and what servers say when they are in trouble (RFC 9110, section 15; RFC 6585; RFC 8470). */
 const PASSING = new Set([408, 425, 429, 500, 502, 503, 504]);
+/** A status above is of no class, and means the same as 500. */
+const LAST_STATUS = 599;
 /** Methods that are idempotent (RFC 9110, section 9.2.2). */
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
 const LONGEST_PAUSE_MS = 30_000;
@@ -49,6 +51,6 @@ export function usageOf(outcome: Outcome): CallOutcome {
 }
 
 function isPassing(outcome: Outcome): boolean {
-  if ('status' in outcome) return PASSING.has(outcome.status);
+  if ('status' in outcome) return PASSING.has(outcome.status) || outcome.status > LAST_STATUS;
   return outcome.failure === 'connect' || outcome.failure === 'reset' || outcome.failure === 'timeout';
 }

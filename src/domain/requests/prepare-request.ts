@@ -1,4 +1,5 @@
 import { LatchkeyError } from '../../base/error.ts';
+import type { CredentialKind } from '../../model/connection.ts';
 import type { ReadyCredential } from '../call.ts';
 import { type HttpParameters, httpParameters } from '../connections/http-parameters.ts';
 import { addCredentialQuery, type RequestPath, requestHeaders, targetUrl } from './outgoing-request.ts';
@@ -6,6 +7,9 @@ import { signAws } from './sign-aws.ts';
 
 /** A request with its credential in it. */
 export type PreparedRequest = { url: URL; headers: [string, string][]; parameters: HttpParameters };
+
+/** A signature is made when the request is sent; of a custom credential nobody knows where it goes, so nothing is put in. */
+const USABLE_BARE: readonly CredentialKind[] = ['aws', 'custom'];
 
 type Parts = RequestPath & { headers: readonly (readonly [string, string])[] };
 
@@ -17,8 +21,7 @@ export function prepareRequest(
 ): PreparedRequest {
   const { connectionId, kind, fields, secrets, requests } = credential;
   const parameters = httpParameters(kind, fields, secrets);
-  const bare = kind === 'custom' && Object.keys(secrets).length === 0;
-  if (kind !== 'aws' && !bare && parameters.headers.length + parameters.query.length === 0)
+  if (!USABLE_BARE.includes(kind) && parameters.headers.length + parameters.query.length === 0)
     throw notHttp(connectionId, 'kind');
   if (!requests.baseUrl && !/^https?:/i.test(path)) throw notHttp(connectionId, 'base_url');
   const url = targetUrl(requests, { path, query });

@@ -62,7 +62,7 @@ const NOTHING = new Uint8Array();
 export async function sendRequest(call: Call, input: NewRequest): Promise<RequestResult> {
   refuseForeignHeaders(input.headers);
   const mappings = readMappings(input.map);
-  const body = input.body && (await bodyBytes(input.body));
+  const body = input.body && bodyBytes(input.body);
   const { connectionId, auth } = input;
   const credential = auth
     ? await explicitAuth(call, await storedCredential(call, connectionId, USE), auth)
@@ -96,10 +96,10 @@ class Sending {
   readonly attempts: Attempt[] = [];
   readonly #call: Call;
   readonly #input: NewRequest;
-  readonly #body: Awaited<ReturnType<typeof bodyBytes>> | null;
+  readonly #body: ReturnType<typeof bodyBytes> | null;
   #repeats = 0;
 
-  constructor(call: Call, input: NewRequest, body: Awaited<ReturnType<typeof bodyBytes>> | null) {
+  constructor(call: Call, input: NewRequest, body: ReturnType<typeof bodyBytes> | null) {
     this.#call = call;
     this.#input = input;
     this.#body = body;

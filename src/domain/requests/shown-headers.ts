@@ -9,7 +9,10 @@ const NOT_SHOWN = new Set(
 /** Shorter ones are found anywhere. */
 const LEAST_SECRET = 6;
 
-/** Headers of an answer that may be shown: without those that repeat the credential, in any of the ways in which it was sent. */
+/**
+ * Headers of an answer that may be shown: without those that repeat the credential, in any of the ways in which it was sent, and those that its `Connection` header
+ * says are of one connection alone.
+ */
 export function shownHeaders(
   headers: Iterable<readonly [string, string]>,
   { secrets }: Pick<ReadyCredential, 'secrets'>,
@@ -20,10 +23,21 @@ export function shownHeaders(
     .filter((secret) => secret.length >= LEAST_SECRET)
     .flatMap((secret) => [secret, encodeURIComponent(secret), ...base64Of(secret)])
     .map((form) => form.toLowerCase());
-  return [...headers].flatMap(([name, value]): [string, string][] => {
-    const shown = !NOT_SHOWN.has(name.toLowerCase()) && !hidden.some((form) => value.toLowerCase().includes(form));
-    return shown ? [[name, value]] : [];
+  const all = [...headers];
+  const ofConnection = namedByConnection(all);
+  return all.flatMap(([name, value]): [string, string][] => {
+    const lower = name.toLowerCase();
+    const kept = !NOT_SHOWN.has(lower) && !ofConnection.has(lower);
+    return kept && !hidden.some((form) => value.toLowerCase().includes(form)) ? [[name, value]] : [];
   });
+}
+
+/** The headers that are of one connection alone because a `Connection` header names them, in lower case (RFC 9110, section 7.6.1). */
+export function namedByConnection(headers: Iterable<readonly [string, string]>): Set<string> {
+  const options = [...headers].flatMap(([name, value]) =>
+    name.toLowerCase() === 'connection' ? value.split(',') : [],
+  );
+  return new Set(options.map((option) => option.trim().toLowerCase()));
 }
 
 function base64Of(secret: string): string[] {

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../model/json.ts';
-import type { NewDelivery } from '../call.ts';
+import type { NewDelivery } from '../deliveries.ts';
 
 /** How a new delivery begins: leased by who stores it, for so many ms; waiting for its turn; or settled, because nothing is to be sent. */
 export type Beginning = { status: 'DELIVERING'; leaseMs: number } | { status: 'PENDING' } | { status: 'SKIPPED' };

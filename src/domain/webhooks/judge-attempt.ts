@@ -2,16 +2,17 @@ import { isPassing, type Reason } from '../../base/reasons.ts';
 import type { EgressFailure } from '../../egress/egress-error.ts';
 import type { DeliveryPurpose } from '../../model/delivery.ts';
 
-/** How an attempt went: it was answered, it failed on the way, or it could not be made. */
+/** How an attempt went: it was answered, it failed on the way, or it could not be made; `abandoned`: so many began and had no outcome that it is not made any more. */
 export type AttemptResult =
   | { kind: 'answered'; status: number; retryAfterMs: number | null }
   | { kind: 'failed'; failure: EgressFailure }
-  | { kind: 'refused'; reason: Reason };
+  | { kind: 'refused'; reason: Reason }
+  | { kind: 'abandoned' };
 
 /** What an attempt means for its delivery, and what it says of the destination. */
 export type Verdict = {
   next: 'succeeded' | 'retry' | 'give_up' | 'release';
-  /** What is shown: `status`, a failure on the way, or a reason of the contract in its own spelling. Empty where it succeeded. */
+  /** What is shown: `status`, a failure on the way, `abandoned`, or a reason of the contract in its own spelling. Empty where it succeeded. */
   error: string;
   /** Least wait that the other side asked for, in ms. */
   retryAfterMs: number;
@@ -49,6 +50,7 @@ export function judgeAttempt(result: AttemptResult, purpose: DeliveryPurpose): V
       return { ...verdict, next: 'give_up', error: failure, destinationWell: true };
     return { ...verdict, next: 'retry', error: failure, destinationWell: false };
   }
+  if (result.kind === 'abandoned') return { ...verdict, next: 'give_up', error: 'abandoned' };
   const { reason } = result;
   if (OURS.includes(reason)) return { ...verdict, next: 'release', error: reason };
   const passing = isPassing(reason) || (persistent && reason === 'ADDRESS_FORBIDDEN');

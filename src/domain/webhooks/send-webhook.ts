@@ -6,10 +6,11 @@ import type { Connection } from '../../model/connection.ts';
 import { type DeliveryView, deliveryPlace } from '../../model/delivery.ts';
 import type { JsonObject } from '../../model/json.ts';
 import { readEntry } from '../audit/audit.ts';
-import type { Call, DeliveryRequest, NewDelivery, Principal } from '../call.ts';
+import type { Call, Principal } from '../call.ts';
 import { change, read } from '../change.ts';
 import { findConnection } from '../connections/find-connection.ts';
 import { refuseUnlessPermitted } from '../connections/visibility.ts';
+import type { DeliveryRequest, NewDelivery } from '../deliveries.ts';
 import { once } from '../once.ts';
 import { awaitDelivery, readOwn } from './await-delivery.ts';
 import { type Beginning, deliveryRow } from './delivery-row.ts';
@@ -40,7 +41,7 @@ export type Webhook = Pick<RequestTemplate, 'headers' | 'body'> & {
 
 const DEFAULT_TIMEOUT_MS = 8_000;
 /** Kinds whose credential no HTTP request can carry. */
-const NOT_HTTP = ['aws', 'smtp', 'ftp', 'custom'];
+const NOT_HTTP = ['aws', 'smtp', 'ftp'];
 
 /**
  * Sends a webhook at least once: it is stored before it is sent. Where the condition does not hold it is stored as skipped.

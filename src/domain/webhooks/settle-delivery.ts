@@ -1,6 +1,6 @@
 import { newId } from '../../base/id.ts';
 import type { DeliveryAttempt } from '../../model/delivery.ts';
-import type { DeliveryOutcome, LeasedDelivery } from '../call.ts';
+import type { DeliveryOutcome, LeasedDelivery } from '../deliveries.ts';
 import type { Verdict } from './judge-attempt.ts';
 import { pauseAfter } from './schedule.ts';
 

@@ -1,7 +1,7 @@
 import { fieldInvalid } from '../../base/error.ts';
 import type { Connection } from '../../model/connection.ts';
 import type { JsonValue } from '../../model/json.ts';
-import type { DeliveryRequest } from '../call.ts';
+import type { DeliveryRequest } from '../deliveries.ts';
 import { isCallersHeader, targetUrl } from '../requests/outgoing-request.ts';
 import type { Template } from './fill-template.ts';
 

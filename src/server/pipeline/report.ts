@@ -72,7 +72,7 @@ function logCall(
   if (error && error.fields.length > 0) line.fields = error.fields.map((fault) => fault.field);
   if (request && app.log.isLevelEnabled('debug')) line.request = redacted(method.desc.input, request);
   if (error?.reason === 'INTERNAL') log.error({ ...line, err: error.cause }, 'call failed');
-  else if (error?.cause) log.warn({ ...line, err: error.cause }, 'call refused');
+  else if (error?.cause && error.reason !== 'CANCELLED') log.warn({ ...line, err: error.cause }, 'call refused');
   else log.info(line, error ? 'call refused' : 'call');
 }
 
