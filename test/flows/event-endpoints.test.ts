@@ -329,5 +329,6 @@ describe('Replicas', () => {
     expect(rows.map(({ message_id }) => message_id).sort()).toEqual(ids);
     for (const one of receiver.received) verify(made.secret, one);
     await second.stop();
-  });
+    // What the one that was killed had in hand waits for the ends of its leases, of 15 and 20 s.
+  }, 90_000);
 });

@@ -284,5 +284,6 @@ async function verify(kills: number, outages: number): Promise<void> {
     `${sent.length} events, ${kills} kills of a relay, ${outages} outages: ${repeated} came again (${((repeated / sent.length) * 100).toFixed(2)} %)\n`,
   );
   expect(kills + outages).toBe(STEPS);
-  if (CHANGES >= 10_000) expect(repeated).toBeLessThanOrEqual(sent.length / 100);
+  // A batch of the relay is up to 128, so that of few events one alone may be more.
+  if (CHANGES >= 50_000) expect(repeated).toBeLessThanOrEqual(sent.length / 100);
 }
