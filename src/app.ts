@@ -46,6 +46,7 @@ import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { servicesFor } from './handlers/index.ts';
 import { AuditSealer } from './jobs/audit-sealer.ts';
+import { CallSettler } from './jobs/call-settler.ts';
 import { CheckSweeper } from './jobs/check-sweeper.ts';
 import { DeliverySender } from './jobs/delivery-sender.ts';
 import { EventFanOut } from './jobs/event-fan-out.ts';
@@ -223,7 +224,7 @@ async function openApp(
   opened.push(() => readAudit.stop());
   const usage = new UsageCounter(systemClock, log, (tenantId, counts) => addUsage(app, tenantId, counts));
   opened.push(() => usage.stop());
-  const parts: Omit<App, 'deliveries'> = {
+  const parts: Omit<App, 'deliveries' | 'callLimits'> = {
     ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit, usage },
     catalog: catalogOf(config),
     credentialRows: credentialRows(pool),
@@ -249,6 +250,7 @@ async function openApp(
     publicUrl: config.publicUrl,
     linkKey: createHmac('sha256', installation.secret).update('links').digest(),
     ...{ replicaId, commitPool, refreshes },
+    refusedCredentials: new Rates(systemClock),
     fetchedTokens: new FetchedTokenCache(systemClock, FETCHED_TOKENS_CACHED),
     changes: {
       wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal),
@@ -256,10 +258,14 @@ async function openApp(
     },
     ...{ eventFeeds: new TenantFeeds(), watches: new Slots() },
   };
-  // It sends with all that the process shares, and is a part of it.
+  // They work with all that the process shares, and are parts of it.
   const app = parts as App;
   const sender = new DeliverySender(app);
   app.deliveries = sender;
+  const callLimits = new CallSettler(app);
+  app.callLimits = callLimits;
+  await callLimits.start();
+  opened.push(() => callLimits.stop());
   observe(app, listener);
   return { app, sender, listener, replicaId };
 }
@@ -354,6 +360,7 @@ function forget(
   if (kind === 'secret') credentials.dropWhere((known) => known.tenantId === tenantId && known.secretIds.includes(id));
   if (kind === 'api_key')
     principals.dropWhere((known) => known.kind === 'api_key' && known.tenantId === tenantId && known.id === id);
+  if (kind === 'tenant') principals.dropWhere((known) => known.tenantId === tenantId);
   if (kind === 'user') principals.dropWhere((known) => known.tenantId === tenantId && known.userId === id);
 }
 

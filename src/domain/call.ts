@@ -8,6 +8,7 @@ import type { Pauses } from '../base/pauses.ts';
 import type { Rates } from '../base/rates.ts';
 import type { Recent } from '../base/recent.ts';
 import type { SecretText } from '../base/secret-text.ts';
+import type { Rate } from '../base/shared-bucket.ts';
 import type { Slots } from '../base/slots.ts';
 import type { IdentityProvider } from '../clients/identity-provider.ts';
 import type { UserService } from '../clients/user-service.ts';
@@ -83,6 +84,9 @@ export type App = {
   /** Wakes who waits for something to change, on this replica or another. */
   changes: ChangeSignals;
   readAudit: ReadAudit;
+  callLimits: CallLimits;
+  /** Credentials that were refused, by the network they came from; in this process. */
+  refusedCredentials: Rates;
   usage: Usage;
   deliveries: Deliveries;
   /** What happens, for those who watch it. */
@@ -261,6 +265,15 @@ export type ReadAudit = {
   used(tenantId: string, connectionId: string): void;
 };
 
+/** How many calls are made by tenants and callers, on all replicas. */
+export type CallLimits = {
+  /** Counts a call; answers what refuses it, if anything does. */
+  take(principal: Principal, rates: CallRates): RefusedCall | null;
+};
+export type RefusedCall = { limit: 'tenant' | 'caller'; rate: Rate; waitMs: number };
+/** Null: any number. */
+export type CallRates = { tenant: Rate | null; caller: Rate | null };
+
 /** Counts calls with connections, to be written down some seconds later. */
 export type Usage = {
   called(tenantId: string, connectionId: string, outcome: CallOutcome): void;
@@ -375,6 +388,8 @@ export type Principal = {
   administrator: boolean;
   /** ms since the epoch; the credential ends then. */
   expiresAt: number;
+  /** How many calls they may make; null: any number. */
+  rates: CallRates | null;
 };
 
 /** One call. */

@@ -4,6 +4,7 @@ import { Counter, Gauge } from 'prom-client';
 import { fieldInvalid, LatchkeyError } from '../base/error.ts';
 import { REASONS } from '../base/reasons.ts';
 import { authenticate } from '../domain/access/authenticate.ts';
+import { limitCalls } from '../domain/access/limit-calls.ts';
 import type { App, Call } from '../domain/call.ts';
 import { type ProxySink, proxyRequest } from '../domain/requests/proxy-request.ts';
 import { callerAddress } from './address.ts';
@@ -88,7 +89,8 @@ export class RequestProxy {
     const { remoteAddress = '' } = request.socket;
     const address = callerAddress(remoteAddress, header('x-forwarded-for'), app.config.trustedProxies);
     const actsFor = header('latchkey-user') || undefined;
-    const principal = await authenticate(app, { credential: credentialOf(header), actsFor });
+    const principal = await authenticate(app, { credential: credentialOf(header), actsFor, address });
+    limitCalls(app, principal);
     return { app, principal, requestId, address, signal };
   }
 

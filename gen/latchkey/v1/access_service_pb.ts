@@ -10,6 +10,8 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_latchkey_v1_access } from "./access_pb.ts";
 import type { ApiKey } from "./api_key_pb.ts";
 import { file_latchkey_v1_api_key } from "./api_key_pb.ts";
+import type { RateLimit, TenantLimits } from "./limits_pb.ts";
+import { file_latchkey_v1_limits } from "./limits_pb.ts";
 import type { Role } from "./role_pb.ts";
 import { file_latchkey_v1_role } from "./role_pb.ts";
 import type { Tenant } from "./tenant_pb.ts";
@@ -22,7 +24,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file latchkey/v1/access_service.proto.
  */
 export const file_latchkey_v1_access_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBsYXRjaGtleS92MS9hY2Nlc3Nfc2VydmljZS5wcm90bxILbGF0Y2hrZXkudjEiDgoMR2V0TWVSZXF1ZXN0IskBCg1HZXRNZVJlc3BvbnNlEhEKCXRlbmFudF9pZBgBIAEoCRIfCgR1c2VyGAIgASgLMhEubGF0Y2hrZXkudjEuVXNlchIkCgdhcGlfa2V5GAMgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhMKC3Blcm1pc3Npb25zGAQgAygJEhcKD293bl9wZXJtaXNzaW9ucxgFIAMoCRITCgtwcm9qZWN0X2lkcxgGIAMoCRIbChNsaW1pdGVkX3RvX3Byb2plY3RzGAcgASgIIn8KEExpc3RVc2Vyc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIInYKEUxpc3RVc2Vyc1Jlc3BvbnNlEiAKBXVzZXJzGAEgAygLMhEubGF0Y2hrZXkudjEuVXNlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIp0BChZVcGRhdGVVc2VyUm9sZXNSZXF1ZXN0EjUKB3VzZXJfaWQYASABKAlCJLpIIXIfMh1edXNlcl9bMC05YS1oamttbnAtdHYtel17MjZ9JBJMCgVyb2xlcxgCIAMoCUI9ukg6kgE3EAQYASIxci8yLV4oYWRtaW58cmVzb3VyY2VfbWFuYWdlcnxhcHByb3ZlcnxyZXF1ZXN0b3IpJCI6ChdVcGRhdGVVc2VyUm9sZXNSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciISChBMaXN0Um9sZXNSZXF1ZXN0IjUKEUxpc3RSb2xlc1Jlc3BvbnNlEiAKBXJvbGVzGAEgAygLMhEubGF0Y2hrZXkudjEuUm9sZSLUAgoTQ3JlYXRlQXBpS2V5UmVxdWVzdBI1CgxkaXNwbGF5X25hbWUYASABKAlCH7pIHHIaEAEY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKyQSPwoGc2NvcGVzGAIgAygJQi+6SCySASkIARAyGAEiIXIfGGQyG14oW2Etel9dKzooW2Etel9dK3xcKil8XCopJBInCgtwcm9qZWN0X2lkcxgDIAMoCUISukgPkgEMEGQYASIGcgQQARhkEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI+Cgl0ZW5hbnRfaWQYBSABKAlCK7pIKHImGGQyIl4oW0EtWmEtejAtOV1bQS1aYS16MC05Ll86fEAtXSopPyQSKwoKcmVxdWVzdF9pZBgGIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQiUQoUQ3JlYXRlQXBpS2V5UmVzcG9uc2USJAoHYXBpX2tleRgBIAEoCzITLmxhdGNoa2V5LnYxLkFwaUtleRITCgZzZWNyZXQYAiABKAlCA4ABASKBAQoSTGlzdEFwaUtleXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCCJ9ChNMaXN0QXBpS2V5c1Jlc3BvbnNlEiUKCGFwaV9rZXlzGAEgAygLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIXCgp0b3RhbF9zaXplGAMgASgFSACIAQFCDQoLX3RvdGFsX3NpemUiTgoTUmV2b2tlQXBpS2V5UmVxdWVzdBI3CgphcGlfa2V5X2lkGAEgASgJQiO6SCByHjIcXmtleV9bMC05YS1oamttbnAtdHYtel17MjZ9JCI8ChRSZXZva2VBcGlLZXlSZXNwb25zZRIkCgdhcGlfa2V5GAEgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5IrQBChNDcmVhdGVUZW5hbnRSZXF1ZXN0EjsKCXRlbmFudF9pZBgBIAEoCUIoukglciMYZDIfXltBLVphLXowLTldW0EtWmEtejAtOS5fOnxALV0qJBIzCgxkaXNwbGF5X25hbWUYAiABKAlCHbpIGnIYGP8BMhNeW15ceDAwLVx4MWZceDdmXSokEisKCnJlcXVlc3RfaWQYAyABKAlCF7pIFHISGGQyDl5bXHgyMS1ceDdlXSokIjsKFENyZWF0ZVRlbmFudFJlc3BvbnNlEiMKBnRlbmFudBgBIAEoCzITLmxhdGNoa2V5LnYxLlRlbmFudCKBAQoSTGlzdFRlbmFudHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCCJ8ChNMaXN0VGVuYW50c1Jlc3BvbnNlEiQKB3RlbmFudHMYASADKAsyEy5sYXRjaGtleS52MS5UZW5hbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZTKdBwoNQWNjZXNzU2VydmljZRJJCgVHZXRNZRIZLmxhdGNoa2V5LnYxLkdldE1lUmVxdWVzdBoaLmxhdGNoa2V5LnYxLkdldE1lUmVzcG9uc2UiCZACAaK7GAIQARJeCglMaXN0VXNlcnMSHS5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXF1ZXN0Gh4ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVzcG9uc2UiEpACAaK7GAsKCXVzZXI6cmVhZBJyCg9VcGRhdGVVc2VyUm9sZXMSIy5sYXRjaGtleS52MS5VcGRhdGVVc2VyUm9sZXNSZXF1ZXN0GiQubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJvbGVzUmVzcG9uc2UiFJACAqK7GA0KC3JvbGU6bWFuYWdlElUKCUxpc3RSb2xlcxIdLmxhdGNoa2V5LnYxLkxpc3RSb2xlc1JlcXVlc3QaHi5sYXRjaGtleS52MS5MaXN0Um9sZXNSZXNwb25zZSIJkAIBorsYAhABEmsKDENyZWF0ZUFwaUtleRIgLmxhdGNoa2V5LnYxLkNyZWF0ZUFwaUtleVJlcXVlc3QaIS5sYXRjaGtleS52MS5DcmVhdGVBcGlLZXlSZXNwb25zZSIWorsYEgoOYXBpX2tleTptYW5hZ2UgARJnCgtMaXN0QXBpS2V5cxIfLmxhdGNoa2V5LnYxLkxpc3RBcGlLZXlzUmVxdWVzdBogLmxhdGNoa2V5LnYxLkxpc3RBcGlLZXlzUmVzcG9uc2UiFZACAaK7GA4KDGFwaV9rZXk6cmVhZBJsCgxSZXZva2VBcGlLZXkSIC5sYXRjaGtleS52MS5SZXZva2VBcGlLZXlSZXF1ZXN0GiEubGF0Y2hrZXkudjEuUmV2b2tlQXBpS2V5UmVzcG9uc2UiF5ACAqK7GBAKDmFwaV9rZXk6bWFuYWdlEmgKDENyZWF0ZVRlbmFudBIgLmxhdGNoa2V5LnYxLkNyZWF0ZVRlbmFudFJlcXVlc3QaIS5sYXRjaGtleS52MS5DcmVhdGVUZW5hbnRSZXNwb25zZSITorsYDwoNdGVuYW50Om1hbmFnZRJoCgtMaXN0VGVuYW50cxIfLmxhdGNoa2V5LnYxLkxpc3RUZW5hbnRzUmVxdWVzdBogLmxhdGNoa2V5LnYxLkxpc3RUZW5hbnRzUmVzcG9uc2UiFpACAaK7GA8KDXRlbmFudDptYW5hZ2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_api_key, file_latchkey_v1_role, file_latchkey_v1_tenant, file_latchkey_v1_user]);
+  fileDesc("CiBsYXRjaGtleS92MS9hY2Nlc3Nfc2VydmljZS5wcm90bxILbGF0Y2hrZXkudjEiDgoMR2V0TWVSZXF1ZXN0IskBCg1HZXRNZVJlc3BvbnNlEhEKCXRlbmFudF9pZBgBIAEoCRIfCgR1c2VyGAIgASgLMhEubGF0Y2hrZXkudjEuVXNlchIkCgdhcGlfa2V5GAMgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhMKC3Blcm1pc3Npb25zGAQgAygJEhcKD293bl9wZXJtaXNzaW9ucxgFIAMoCRITCgtwcm9qZWN0X2lkcxgGIAMoCRIbChNsaW1pdGVkX3RvX3Byb2plY3RzGAcgASgIIn8KEExpc3RVc2Vyc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIInYKEUxpc3RVc2Vyc1Jlc3BvbnNlEiAKBXVzZXJzGAEgAygLMhEubGF0Y2hrZXkudjEuVXNlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFwoKdG90YWxfc2l6ZRgDIAEoBUgAiAEBQg0KC190b3RhbF9zaXplIp0BChZVcGRhdGVVc2VyUm9sZXNSZXF1ZXN0EjUKB3VzZXJfaWQYASABKAlCJLpIIXIfMh1edXNlcl9bMC05YS1oamttbnAtdHYtel17MjZ9JBJMCgVyb2xlcxgCIAMoCUI9ukg6kgE3EAQYASIxci8yLV4oYWRtaW58cmVzb3VyY2VfbWFuYWdlcnxhcHByb3ZlcnxyZXF1ZXN0b3IpJCI6ChdVcGRhdGVVc2VyUm9sZXNSZXNwb25zZRIfCgR1c2VyGAEgASgLMhEubGF0Y2hrZXkudjEuVXNlciISChBMaXN0Um9sZXNSZXF1ZXN0IjUKEUxpc3RSb2xlc1Jlc3BvbnNlEiAKBXJvbGVzGAEgAygLMhEubGF0Y2hrZXkudjEuUm9sZSKAAwoTQ3JlYXRlQXBpS2V5UmVxdWVzdBI1CgxkaXNwbGF5X25hbWUYASABKAlCH7pIHHIaEAEY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKyQSPwoGc2NvcGVzGAIgAygJQi+6SCySASkIARAyGAEiIXIfGGQyG14oW2Etel9dKzooW2Etel9dK3xcKil8XCopJBInCgtwcm9qZWN0X2lkcxgDIAMoCUISukgPkgEMEGQYASIGcgQQARhkEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI+Cgl0ZW5hbnRfaWQYBSABKAlCK7pIKHImGGQyIl4oW0EtWmEtejAtOV1bQS1aYS16MC05Ll86fEAtXSopPyQSKwoKcmVxdWVzdF9pZBgGIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQSKgoKcmF0ZV9saW1pdBgHIAEoCzIWLmxhdGNoa2V5LnYxLlJhdGVMaW1pdCJRChRDcmVhdGVBcGlLZXlSZXNwb25zZRIkCgdhcGlfa2V5GAEgASgLMhMubGF0Y2hrZXkudjEuQXBpS2V5EhMKBnNlY3JldBgCIAEoCUIDgAEBIoEBChJMaXN0QXBpS2V5c1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhgKBHNraXAYAyABKAVCCrpIBxoFGJBOKAASFwoPd2l0aF90b3RhbF9zaXplGAQgASgIIn0KE0xpc3RBcGlLZXlzUmVzcG9uc2USJQoIYXBpX2tleXMYASADKAsyEy5sYXRjaGtleS52MS5BcGlLZXkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZSJOChNSZXZva2VBcGlLZXlSZXF1ZXN0EjcKCmFwaV9rZXlfaWQYASABKAlCI7pIIHIeMhxea2V5X1swLTlhLWhqa21ucC10di16XXsyNn0kIjwKFFJldm9rZUFwaUtleVJlc3BvbnNlEiQKB2FwaV9rZXkYASABKAsyEy5sYXRjaGtleS52MS5BcGlLZXki3wEKE0NyZWF0ZVRlbmFudFJlcXVlc3QSOwoJdGVuYW50X2lkGAEgASgJQii6SCVyIxhkMh9eW0EtWmEtejAtOV1bQS1aYS16MC05Ll86fEAtXSokEjMKDGRpc3BsYXlfbmFtZRgCIAEoCUIdukgachgY/wEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSKwoKcmVxdWVzdF9pZBgDIAEoCUIXukgUchIYZDIOXltceDIxLVx4N2VdKiQSKQoGbGltaXRzGAQgASgLMhkubGF0Y2hrZXkudjEuVGVuYW50TGltaXRzIjsKFENyZWF0ZVRlbmFudFJlc3BvbnNlEiMKBnRlbmFudBgBIAEoCzITLmxhdGNoa2V5LnYxLlRlbmFudCLIAQoTVXBkYXRlVGVuYW50UmVxdWVzdBI7Cgl0ZW5hbnRfaWQYASABKAlCKLpIJXIjGGQyH15bQS1aYS16MC05XVtBLVphLXowLTkuXzp8QC1dKiQSOAoMZGlzcGxheV9uYW1lGAIgASgJQh26SBpyGBj/ATITXlteXHgwMC1ceDFmXHg3Zl0qJEgAiAEBEikKBmxpbWl0cxgDIAEoCzIZLmxhdGNoa2V5LnYxLlRlbmFudExpbWl0c0IPCg1fZGlzcGxheV9uYW1lIjsKFFVwZGF0ZVRlbmFudFJlc3BvbnNlEiMKBnRlbmFudBgBIAEoCzITLmxhdGNoa2V5LnYxLlRlbmFudCKBAQoSTGlzdFRlbmFudHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAIBIYCgRza2lwGAMgASgFQgq6SAcaBRiQTigAEhcKD3dpdGhfdG90YWxfc2l6ZRgEIAEoCCJ8ChNMaXN0VGVuYW50c1Jlc3BvbnNlEiQKB3RlbmFudHMYASADKAsyEy5sYXRjaGtleS52MS5UZW5hbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhcKCnRvdGFsX3NpemUYAyABKAVIAIgBAUINCgtfdG90YWxfc2l6ZTKKCAoNQWNjZXNzU2VydmljZRJJCgVHZXRNZRIZLmxhdGNoa2V5LnYxLkdldE1lUmVxdWVzdBoaLmxhdGNoa2V5LnYxLkdldE1lUmVzcG9uc2UiCZACAaK7GAIQARJeCglMaXN0VXNlcnMSHS5sYXRjaGtleS52MS5MaXN0VXNlcnNSZXF1ZXN0Gh4ubGF0Y2hrZXkudjEuTGlzdFVzZXJzUmVzcG9uc2UiEpACAaK7GAsKCXVzZXI6cmVhZBJyCg9VcGRhdGVVc2VyUm9sZXMSIy5sYXRjaGtleS52MS5VcGRhdGVVc2VyUm9sZXNSZXF1ZXN0GiQubGF0Y2hrZXkudjEuVXBkYXRlVXNlclJvbGVzUmVzcG9uc2UiFJACAqK7GA0KC3JvbGU6bWFuYWdlElUKCUxpc3RSb2xlcxIdLmxhdGNoa2V5LnYxLkxpc3RSb2xlc1JlcXVlc3QaHi5sYXRjaGtleS52MS5MaXN0Um9sZXNSZXNwb25zZSIJkAIBorsYAhABEmsKDENyZWF0ZUFwaUtleRIgLmxhdGNoa2V5LnYxLkNyZWF0ZUFwaUtleVJlcXVlc3QaIS5sYXRjaGtleS52MS5DcmVhdGVBcGlLZXlSZXNwb25zZSIWorsYEgoOYXBpX2tleTptYW5hZ2UgARJnCgtMaXN0QXBpS2V5cxIfLmxhdGNoa2V5LnYxLkxpc3RBcGlLZXlzUmVxdWVzdBogLmxhdGNoa2V5LnYxLkxpc3RBcGlLZXlzUmVzcG9uc2UiFZACAaK7GA4KDGFwaV9rZXk6cmVhZBJsCgxSZXZva2VBcGlLZXkSIC5sYXRjaGtleS52MS5SZXZva2VBcGlLZXlSZXF1ZXN0GiEubGF0Y2hrZXkudjEuUmV2b2tlQXBpS2V5UmVzcG9uc2UiF5ACAqK7GBAKDmFwaV9rZXk6bWFuYWdlEmgKDENyZWF0ZVRlbmFudBIgLmxhdGNoa2V5LnYxLkNyZWF0ZVRlbmFudFJlcXVlc3QaIS5sYXRjaGtleS52MS5DcmVhdGVUZW5hbnRSZXNwb25zZSITorsYDwoNdGVuYW50Om1hbmFnZRJrCgxVcGRhdGVUZW5hbnQSIC5sYXRjaGtleS52MS5VcGRhdGVUZW5hbnRSZXF1ZXN0GiEubGF0Y2hrZXkudjEuVXBkYXRlVGVuYW50UmVzcG9uc2UiFpACAqK7GA8KDXRlbmFudDptYW5hZ2USaAoLTGlzdFRlbmFudHMSHy5sYXRjaGtleS52MS5MaXN0VGVuYW50c1JlcXVlc3QaIC5sYXRjaGtleS52MS5MaXN0VGVuYW50c1Jlc3BvbnNlIhaQAgGiuxgPCg10ZW5hbnQ6bWFuYWdlYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp, file_latchkey_v1_access, file_latchkey_v1_api_key, file_latchkey_v1_limits, file_latchkey_v1_role, file_latchkey_v1_tenant, file_latchkey_v1_user]);
 
 /**
  * Request of GetMe.
@@ -311,6 +313,13 @@ export type CreateApiKeyRequest = Message<"latchkey.v1.CreateApiKeyRequest"> & {
    * @generated from field: string request_id = 6;
    */
   requestId: string;
+
+  /**
+   * How many calls it may make; absent: as for each caller of its tenant. The operator alone gives more than that: others fail with PERMISSION_MISSING.
+   *
+   * @generated from field: latchkey.v1.RateLimit rate_limit = 7;
+   */
+  rateLimit?: RateLimit | undefined;
 };
 
 /**
@@ -493,6 +502,13 @@ export type CreateTenantRequest = Message<"latchkey.v1.CreateTenantRequest"> & {
    * @generated from field: string request_id = 3;
    */
   requestId: string;
+
+  /**
+   * How much it may use; absent: as the operator's settings say.
+   *
+   * @generated from field: latchkey.v1.TenantLimits limits = 4;
+   */
+  limits?: TenantLimits | undefined;
 };
 
 /**
@@ -522,6 +538,62 @@ export type CreateTenantResponse = Message<"latchkey.v1.CreateTenantResponse"> &
  */
 export const CreateTenantResponseSchema: GenMessage<CreateTenantResponse> = /*@__PURE__*/
   messageDesc(file_latchkey_v1_access_service, 15);
+
+/**
+ * Request of UpdateTenant.
+ *
+ * @generated from message latchkey.v1.UpdateTenantRequest
+ */
+export type UpdateTenantRequest = Message<"latchkey.v1.UpdateTenantRequest"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * For people; absent: unchanged.
+   *
+   * @generated from field: optional string display_name = 2;
+   */
+  displayName?: string | undefined;
+
+  /**
+   * All limits, in place of those before; absent: unchanged.
+   *
+   * @generated from field: latchkey.v1.TenantLimits limits = 3;
+   */
+  limits?: TenantLimits | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.UpdateTenantRequest.
+ * Use `create(UpdateTenantRequestSchema)` to create a new message.
+ */
+export const UpdateTenantRequestSchema: GenMessage<UpdateTenantRequest> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 16);
+
+/**
+ * Response of UpdateTenant.
+ *
+ * @generated from message latchkey.v1.UpdateTenantResponse
+ */
+export type UpdateTenantResponse = Message<"latchkey.v1.UpdateTenantResponse"> & {
+  /**
+   * The tenant after the change.
+   *
+   * @generated from field: latchkey.v1.Tenant tenant = 1;
+   */
+  tenant?: Tenant | undefined;
+};
+
+/**
+ * Describes the message latchkey.v1.UpdateTenantResponse.
+ * Use `create(UpdateTenantResponseSchema)` to create a new message.
+ */
+export const UpdateTenantResponseSchema: GenMessage<UpdateTenantResponse> = /*@__PURE__*/
+  messageDesc(file_latchkey_v1_access_service, 17);
 
 /**
  * Request of ListTenants.
@@ -563,7 +635,7 @@ export type ListTenantsRequest = Message<"latchkey.v1.ListTenantsRequest"> & {
  * Use `create(ListTenantsRequestSchema)` to create a new message.
  */
 export const ListTenantsRequestSchema: GenMessage<ListTenantsRequest> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 16);
+  messageDesc(file_latchkey_v1_access_service, 18);
 
 /**
  * Response of ListTenants.
@@ -598,7 +670,7 @@ export type ListTenantsResponse = Message<"latchkey.v1.ListTenantsResponse"> & {
  * Use `create(ListTenantsResponseSchema)` to create a new message.
  */
 export const ListTenantsResponseSchema: GenMessage<ListTenantsResponse> = /*@__PURE__*/
-  messageDesc(file_latchkey_v1_access_service, 17);
+  messageDesc(file_latchkey_v1_access_service, 19);
 
 /**
  * Who may do what: users, roles, API keys and tenants.
@@ -691,6 +763,17 @@ export const AccessService: GenService<{
     methodKind: "unary";
     input: typeof CreateTenantRequestSchema;
     output: typeof CreateTenantResponseSchema;
+  },
+  /**
+   * Changes a tenant's name or limits; every replica goes by them within 5 seconds. For the operator.
+   * Fails with TENANT_NOT_FOUND.
+   *
+   * @generated from rpc latchkey.v1.AccessService.UpdateTenant
+   */
+  updateTenant: {
+    methodKind: "unary";
+    input: typeof UpdateTenantRequestSchema;
+    output: typeof UpdateTenantResponseSchema;
   },
   /**
    * Lists the tenants, by id. For the operator.

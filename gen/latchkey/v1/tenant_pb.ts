@@ -8,13 +8,15 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { TenantLimits } from "./limits_pb.ts";
+import { file_latchkey_v1_limits } from "./limits_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/tenant.proto.
  */
 export const file_latchkey_v1_tenant: GenFile = /*@__PURE__*/
-  fileDesc("ChhsYXRjaGtleS92MS90ZW5hbnQucHJvdG8SC2xhdGNoa2V5LnYxIlsKBlRlbmFudBIKCgJpZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSLwoLY3JlYXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChhsYXRjaGtleS92MS90ZW5hbnQucHJvdG8SC2xhdGNoa2V5LnYxIoYBCgZUZW5hbnQSCgoCaWQYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgZsaW1pdHMYBCABKAsyGS5sYXRjaGtleS52MS5UZW5hbnRMaW1pdHNiBnByb3RvMw", [file_google_protobuf_timestamp, file_latchkey_v1_limits]);
 
 /**
  * A tenant: nothing of one is seen by another.
@@ -42,6 +44,13 @@ export type Tenant = Message<"latchkey.v1.Tenant"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 3;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * How much it may use.
+   *
+   * @generated from field: latchkey.v1.TenantLimits limits = 4;
+   */
+  limits?: TenantLimits | undefined;
 };
 
 /**

@@ -11,6 +11,7 @@ import { Migration0010Batches } from './0010-batches.ts';
 import { Migration0011Events } from './0011-events.ts';
 import { Migration0012AuditChain } from './0012-audit-chain.ts';
 import { Migration0013EventEndpoints } from './0013-event-endpoints.ts';
+import { Migration0016Limits } from './0016-limits.ts';
 
 /** All migrations, in order. */
 export const migrations = [
@@ -27,4 +28,5 @@ export const migrations = [
   { name: '0011-events', class: Migration0011Events },
   { name: '0012-audit-chain', class: Migration0012AuditChain },
   { name: '0013-event-endpoints', class: Migration0013EventEndpoints },
+  { name: '0016-limits', class: Migration0016Limits },
 ];

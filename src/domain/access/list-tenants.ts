@@ -1,10 +1,11 @@
 import { fieldInvalid } from '../../base/error.ts';
 import { hot } from '../../db/hot.ts';
 import { type Page, type PageRequest, pageSizeOf } from '../../db/paging.ts';
+import type { StoredLimits } from '../../model/tenant.ts';
 import type { Call } from '../call.ts';
 
-export type TenantRow = { tenantId: string; displayName: string; createTime: Date };
-type Row = { tenant_id: string; display_name: string; create_time: string };
+export type TenantRow = { tenantId: string; displayName: string; createTime: Date; limits: StoredLimits };
+type Row = { tenant_id: string; display_name: string; create_time: string; limits: StoredLimits };
 
 /** Lists all tenants, by id. Fails with PAGE_TOKEN_INVALID. */
 export async function listTenants(call: Call, request: PageRequest): Promise<Page<TenantRow>> {
@@ -18,6 +19,7 @@ export async function listTenants(call: Call, request: PageRequest): Promise<Pag
     tenantId: row.tenant_id,
     displayName: row.display_name,
     createTime: new Date(row.create_time),
+    limits: row.limits,
   }));
   const last = rows.length > size ? items.at(-1) : undefined;
   return {

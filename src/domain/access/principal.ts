@@ -1,4 +1,4 @@
-import type { App, Call, Principal } from '../call.ts';
+import type { App, Call, CallRates, Principal } from '../call.ts';
 import { expandScopes, type Permission, permissionsOf, ROLES } from './permissions.ts';
 
 /** What concerns the whole tenant, and so no key that is limited to projects. */
@@ -22,6 +22,7 @@ type KeyIdentity = {
   projectIds: readonly string[];
   operator: boolean;
   expireTime: Date | null;
+  rates: CallRates | null;
 };
 
 /** A user, with what their roles permit. `projectIds` null: no claim limits them. */
@@ -29,6 +30,7 @@ export function principalOfUser(
   user: UserIdentity,
   projectIds: readonly string[] | null,
   expiresAt: number,
+  rates: CallRates | null,
 ): Principal {
   const { all, own } = permissionsOf(user.roles);
   const administrator = user.roles.includes('admin');
@@ -43,6 +45,7 @@ export function principalOfUser(
     projectIds: administrator ? null : projectIds,
     administrator,
     expiresAt,
+    rates,
   };
 }
 
@@ -60,6 +63,7 @@ export function principalOfKey(key: KeyIdentity, actsFor: string | null): Princi
     projectIds,
     administrator: scopes.includes('*') && !projectIds && !actsFor,
     expiresAt: key.expireTime?.getTime() ?? NEVER,
+    rates: key.rates,
   };
 }
 
@@ -67,7 +71,8 @@ export function principalOfKey(key: KeyIdentity, actsFor: string | null): Princi
 export function systemCall(app: App, tenantId: string): Call {
   const principal: Principal = {
     ...{ tenantId, kind: 'system', id: '', userId: null },
-    ...{ permissions: new Set(), ownPermissions: new Set(), projectIds: null, administrator: true, expiresAt: NEVER },
+    ...{ permissions: new Set(), ownPermissions: new Set(), projectIds: null, administrator: true },
+    ...{ expiresAt: NEVER, rates: null },
   };
   return { app, principal, requestId: '', address: '', signal: new AbortController().signal };
 }

@@ -73,6 +73,7 @@ export const EVENT_TYPES = {
   'api_key.created': other,
   'api_key.revoked': other,
   'tenant.created': other,
+  'tenant.updated': other,
 } as const satisfies Record<string, Mapping>;
 
 export type EventType = keyof typeof EVENT_TYPES;

@@ -1,6 +1,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import { Gauge } from 'prom-client';
 import { LatchkeyError } from '../../base/error.ts';
+import { limitCalls } from '../../domain/access/limit-calls.ts';
 import type { App, Principal } from '../../domain/call.ts';
 import type { StreamHandler, UnaryHandler } from '../../handlers/implement.ts';
 import { authenticate } from './authenticate.ts';
@@ -21,7 +22,7 @@ const TIME_CHECK_MS = 100;
 /** Who calls a public method. */
 const NOBODY: Principal = {
   ...{ tenantId: '', kind: 'system', id: '', userId: null, permissions: new Set(), ownPermissions: new Set() },
-  ...{ projectIds: [], administrator: false, expiresAt: Number.POSITIVE_INFINITY },
+  ...{ projectIds: [], administrator: false, expiresAt: Number.POSITIVE_INFINITY, rates: null },
 };
 
 /**
@@ -31,10 +32,11 @@ const NOBODY: Principal = {
  *  3. load shedding, before any work is done for a call that cannot be served;
  *  4. authenticate, before anything of the request is read;
  *  5. authorise, so that only who may call makes us read a message;
- *  6. decode and validate, so that verbs see only what the contract allows;
- *  7. run the handler;
- *  8. errors become ours, so that no transport sees another kind;
- *  9. metrics, log and record of refusals, last, for they tell how it ended.
+ *  6. limit the rate, once it is known whose call it is, and before its message costs anything: a stream counts when it begins, public methods do not;
+ *  7. decode and validate, so that verbs see only what the contract allows;
+ *  8. run the handler;
+ *  9. errors become ours, so that no transport sees another kind;
+ * 10. metrics, log and record of refusals, last, for they tell how it ended.
  */
 export class Pipeline {
   readonly #app: App;
@@ -57,7 +59,7 @@ export class Pipeline {
     setInterval(() => this.#limitTime(), TIME_CHECK_MS).unref();
   }
 
-  /** Steps 1 to 5; at once where the caller is remembered. What it throws has been reported. */
+  /** Steps 1 to 6; at once where the caller is remembered. What it throws has been reported. */
   admit(incoming: Incoming): Exchange | Promise<Exchange> {
     const exchange = new Exchange(incoming);
     this.#metricsOf(exchange).started.inc();
@@ -74,7 +76,7 @@ export class Pipeline {
     }
   }
 
-  /** Steps 6 to 9 of a method that answers one message; at once where its handler does. What it throws has been reported. */
+  /** Steps 7 to 10 of a method that answers one message; at once where its handler does. What it throws has been reported. */
   run<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): T | Promise<T> {
     let request: Message | null = null;
     const done = (message: object) => {
@@ -95,7 +97,7 @@ export class Pipeline {
     }
   }
 
-  /** Steps 6 to 9 of a method that answers a stream. What it throws has been reported. */
+  /** Steps 7 to 10 of a method that answers a stream. What it throws has been reported. */
   async *stream<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): AsyncGenerator<T> {
     let request: Message | null = null;
     let messages: AsyncIterator<object> | undefined;
@@ -162,6 +164,8 @@ export class Pipeline {
   #admitted(exchange: Exchange): Exchange {
     try {
       authorise(exchange);
+      const { principal, incoming } = exchange;
+      if (principal && !incoming.method.access.public) limitCalls(this.#app, principal);
     } catch (error) {
       this.#refuse(exchange, error);
     }
