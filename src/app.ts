@@ -63,11 +63,13 @@ import type { ProviderDefinition } from './providers/types.ts';
 import { sandboxProvider } from './sandbox/provider-entry.ts';
 import { AuditExports } from './server/audit-export.ts';
 import { createConnectHandler } from './server/connect.ts';
+import { seeAudit } from './server/dependencies.ts';
 import { drainServers } from './server/drain.ts';
 import { createGrpcServer, listenGrpc } from './server/grpc.ts';
 import { Health } from './server/health.ts';
 import { createHttpServer, listenHttp } from './server/http.ts';
 import { serveInbound } from './server/inbound-webhooks.ts';
+import { LoadShedder } from './server/load-shedder.ts';
 import { serveOAuth } from './server/oauth-redirects.ts';
 import { methodsOf } from './server/pipeline/method.ts';
 import { Pipeline } from './server/pipeline/pipeline.ts';
@@ -126,16 +128,20 @@ export async function startReplica(setting: Setting): Promise<Replica> {
 async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise<Replica> {
   const { config, log } = setting;
   const methods = methodsOf(setting.services ?? servicesFor(config));
-  const { app, sender, listener, replicaId } = await openApp(setting, opened);
-  const jobs = new JobRunner(app, replicaId);
-  const pipeline = new Pipeline(app, methods);
+  const { app, sender, listener, readAudit, masterKey } = await openApp(setting, opened);
+  const jobs = new JobRunner(app, app.replicaId);
+  const shedder = new LoadShedder(app);
+  const pipeline = new Pipeline(app, methods, shedder);
   warmValidation(methods);
   const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING' });
   const grpc = createGrpcServer(config, pipeline, methods, grpcHealth);
   const relay = relayOf(app, setting.eventSink);
   const served = [...new Set(methods.map((method) => method.labels.grpc_service))];
-  const health = new Health(app, listener, grpcHealth, served, () => (relay ? [relay.status()] : []));
-  const proxy = new RequestProxy(app);
+  const sealer = new AuditSealer(app);
+  const others = () => [seeAudit(readAudit, sealer), ...(relay ? [relay.status()] : [])];
+  const health = new Health(app, { listener, masterKey, others }, grpcHealth, served);
+  app.status = () => health.status();
+  const proxy = new RequestProxy(app, shedder);
   const auditExports = new AuditExports(app);
   const http = createHttpServer(config, {
     ...{ proxy, auditExports },
@@ -146,6 +152,8 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
     metrics: () => (setting.metricsText ?? ((own) => own.metrics()))(app.metrics.registry),
   });
   await health.start();
+  shedder.start();
+  opened.push(async () => shedder.stop());
   await jobs.start();
   opened.push(() => jobs.stop());
   const sweeper = new RefreshSweeper(app);
@@ -159,7 +167,6 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const housekeeper = new Housekeeper(app);
   housekeeper.start();
   opened.push(() => housekeeper.stop());
-  const sealer = new AuditSealer(app);
   sealer.start();
   opened.push(() => sealer.stop());
   // Before there are calls: what happens from now on is relayed.
@@ -192,7 +199,14 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
 async function openApp(
   { config, log, unfit }: Setting,
   opened: (() => Promise<void>)[],
-): Promise<{ app: App; sender: DeliverySender; listener: ChangeListener; replicaId: string }> {
+): Promise<{
+  app: App;
+  sender: DeliverySender;
+  listener: ChangeListener;
+  readAudit: ReadAuditWriter;
+  /** Name of the newest. */
+  masterKey: string;
+}> {
   const { database, keys, identity } = config;
   const metrics = createMetrics();
   const egress = new Egress({ allow: config.egressAllow });
@@ -224,7 +238,7 @@ async function openApp(
   opened.push(() => readAudit.stop());
   const usage = new UsageCounter(systemClock, log, (tenantId, counts) => addUsage(app, tenantId, counts));
   opened.push(() => usage.stop());
-  const parts: Omit<App, 'deliveries' | 'callLimits'> = {
+  const parts: Omit<App, 'deliveries' | 'callLimits' | 'status'> = {
     ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit, usage },
     catalog: catalogOf(config),
     credentialRows: credentialRows(pool),
@@ -267,7 +281,7 @@ async function openApp(
   await callLimits.start();
   opened.push(() => callLimits.stop());
   observe(app, listener);
-  return { app, sender, listener, replicaId };
+  return { app, sender, listener, readAudit, masterKey: masterKeys.current.name };
 }
 
 function relayOf(app: App, sink?: EventSink): EventRelay | null {

@@ -93,8 +93,24 @@ export type App = {
   eventFeeds: EventFeeds;
   /** Watches of events under way, by tenant. */
   watches: Slots;
+  /** How this process does, as far as it knows. */
+  status(): SystemStatus;
   /** Drops what this process remembers of something that changed. */
   forget(change: Changed): void;
+};
+
+/** `down`: calls cannot be answered. `degraded`: something does not do well. */
+export type SystemStatus = { status: 'up' | 'degraded' | 'down'; dependencies: Dependency[] };
+/** Something that the service stands on. */
+export type Dependency = {
+  name: string;
+  /** `unknown`: nothing was heard of it lately. */
+  status: 'up' | 'degraded' | 'down' | 'unknown';
+  since: Date;
+  /** Null: it is not asked, or did not answer. */
+  latencyMs: number | null;
+  /** What is wrong, for the operator; empty: nothing. */
+  detail: string;
 };
 
 /** What the audit log is proved with, so that whoever has the database alone can neither forge nor mend it. */

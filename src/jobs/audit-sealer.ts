@@ -16,6 +16,8 @@ export class AuditSealer {
   readonly #app: App;
   readonly #unsealed: Gauge;
   readonly #lag: Gauge;
+  /** For how long the entry that waits longest to be sealed has waited, in seconds. */
+  lagS = 0;
   #timer: NodeJS.Timeout | undefined;
   #sealing: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -62,7 +64,8 @@ export class AuditSealer {
   async #seal(): Promise<void> {
     const waiting = await hot<Waiting>(this.#app.pool, 'routeUnsealedAudit', [TENANTS_LOOKED_AT]);
     this.#unsealed.set(waiting.reduce((sum, { entries }) => sum + Number(entries), 0));
-    this.#lag.set(Math.max(0, ...waiting.map((tenant) => tenant.oldest_s)));
+    this.lagS = Math.max(0, ...waiting.map((tenant) => tenant.oldest_s));
+    this.#lag.set(this.lagS);
     const tenants = waiting.values();
     let failure: unknown = null;
     const lane = async () => {

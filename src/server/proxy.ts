@@ -9,6 +9,7 @@ import type { App, Call } from '../domain/call.ts';
 import { type ProxySink, proxyRequest } from '../domain/requests/proxy-request.ts';
 import { callerAddress } from './address.ts';
 import { sendFailure } from './failure.ts';
+import { type LoadShedder, overloaded } from './load-shedder.ts';
 import { presentedCredential } from './pipeline/authenticate.ts';
 import { requestIdOf } from './pipeline/exchange.ts';
 import { asLatchkeyError } from './pipeline/status.ts';
@@ -21,11 +22,13 @@ const OURS = new Set(['authorization', 'x-api-key', 'latchkey-user', 'x-request-
 export class RequestProxy {
   readonly #app: App;
   readonly #total: Counter<'code'>;
+  readonly #shedder: LoadShedder;
   #inFlight = 0;
   #whenIdle: (() => void) | null = null;
 
-  constructor(app: App) {
+  constructor(app: App, shedder: LoadShedder) {
     this.#app = app;
+    this.#shedder = shedder;
     const registers = [app.metrics.registry];
     const help = 'Requests passed on, by how they ended: OK or the code of an error of ours.';
     this.#total = new Counter({
@@ -52,11 +55,15 @@ export class RequestProxy {
     const requestId = requestIdOf(header('x-request-id'));
     response.setHeader('x-request-id', requestId);
     const transfer = new Transfer(request, response, url);
+    const load = { startedAt };
     this.#inFlight += 1;
     let failure: LatchkeyError | null = null;
     let call: Call | null = null;
     try {
+      if (!this.#shedder.enter(load)) throw overloaded();
       call = await this.#callOf(request, header, requestId, transfer);
+      if (!this.#shedder.admits(load, call.principal.tenantId, false)) throw overloaded();
+      limitCalls(this.#app, call.principal);
       await proxyRequest(call, proxiedRequest(request, url, credentialOf(header)), transfer);
       transfer.end();
     } catch (error) {
@@ -64,6 +71,7 @@ export class RequestProxy {
       transfer.fail(failure, requestId);
     } finally {
       this.#inFlight -= 1;
+      this.#shedder.leave(load);
       if (this.#inFlight === 0) this.#whenIdle?.();
       this.#report(request, transfer, { call, failure, requestId, ms: performance.now() - startedAt });
     }
@@ -90,7 +98,6 @@ export class RequestProxy {
     const address = callerAddress(remoteAddress, header('x-forwarded-for'), app.config.trustedProxies);
     const actsFor = header('latchkey-user') || undefined;
     const principal = await authenticate(app, { credential: credentialOf(header), actsFor, address });
-    limitCalls(app, principal);
     return { app, principal, requestId, address, signal };
   }
 

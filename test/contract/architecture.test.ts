@@ -40,6 +40,7 @@ const DOMAIN: readonly (readonly string[])[] = [
   ['endpoints'],
   ['connectors'],
   ['langflow'],
+  ['status'],
   ['keys'],
 ];
 const MAY_IMPORT_GEN = ['handlers', 'server'];

@@ -54,7 +54,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(29);
+    expect(tables.length).toBe(31);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');
@@ -150,7 +150,7 @@ describe('Row-level security', () => {
   it('answers routing columns alone to those that start without a tenant', async () => {
     await asService(async (client) => {
       const { rows } = await client.query(`select * from latchkey.route_tenants('', 10, 0)`);
-      expect(Object.keys(rows[0])).toEqual(['tenant_id', 'display_name', 'create_time']);
+      expect(Object.keys(rows[0])).toEqual(['tenant_id', 'display_name', 'create_time', 'limits']);
       await expect(client.query('select tenant_id from latchkey.api_key')).resolves.toMatchObject({ rowCount: 0 });
       const grants = await server.database.sql<{ column_name: string; table_name: string }>(
         `select table_name, column_name from information_schema.column_privileges where grantee = 'latchkey_router' group by 1, 2 order by 1, 2`,
@@ -227,11 +227,14 @@ describe('Row-level security', () => {
         'provider_account.provider',
         'provider_account.remote_id',
         'provider_account.tenant_id',
+        'rate_bucket.settle_time',
+        'rate_bucket.tenant_id',
         'revocation.id',
         'revocation.settle_time',
         'revocation.tenant_id',
         'tenant.create_time',
         'tenant.display_name',
+        'tenant.limits',
         'tenant.tenant_id',
       ]);
     });

@@ -33,13 +33,13 @@ begin
   perform latchkey.enter(p_tenant);
   return query
     insert into latchkey.rate_bucket as b (tenant_id, subject, per_second, burst, tokens, demands, settle_time)
-      select p_tenant, c.key, c.rate, c.burst, greatest(c.burst - c.used, -c.burst),
+      select p_tenant, c.key, c.rate, c.burst, greatest(c.burst - c.used, -greatest(c.burst, c.rate)),
           jsonb_build_object(p_replica, jsonb_build_array(c.demand, extract(epoch from clock_timestamp()))), clock_timestamp()
         from (select e.key, (e.value ->> 'rate')::float8 as rate, (e.value ->> 'burst')::float8 as burst, (e.value ->> 'used')::float8 as used, (e.value ->> 'demand')::float8 as demand
                 from jsonb_each(p_calls) e where exists (select from latchkey.tenant t where t.tenant_id = p_tenant) order by e.key) c
     on conflict on constraint rate_bucket_pkey do update set
       per_second = excluded.per_second, burst = excluded.burst, settle_time = clock_timestamp(),
-      tokens = greatest(-excluded.burst, least(excluded.burst,
+      tokens = greatest(-greatest(excluded.burst, excluded.per_second), least(excluded.burst,
           b.tokens + excluded.per_second * greatest(0, extract(epoch from clock_timestamp() - b.settle_time))) - (p_calls -> b.subject ->> 'used')::float8),
       -- A replica that has not said so for a while has no calls, or is gone.
       demands = excluded.demands || (select coalesce(jsonb_object_agg(d.key, d.value), '{}') from jsonb_each(b.demands) d

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { isIPv6 } from 'node:net';
 import { LatchkeyError } from '../../base/error.ts';
+import { networkOf } from '../../base/network.ts';
 import type { App, Principal } from '../call.ts';
 import { isAdminKey } from './api-key-text.ts';
 import { authenticateKey } from './authenticate-key.ts';
@@ -21,12 +21,13 @@ export function authenticate(app: App, presented: Presented): Principal | Promis
   return verify(app, key, presented);
 }
 
+/** Who is known is served whatever others on the same network do; who is not waits where too many there were refused. */
 async function verify(app: App, key: string, presented: Presented): Promise<Principal> {
   const { refusedCredentials, config } = app;
   const most = config.authFailuresPerMinute;
+  if (most === 0) return find(app, key, presented);
   const network = networkOf(presented.address);
-  // Who is known is served whatever others on the same network do.
-  const waitMs = most === 0 ? 0 : refusedCredentials.wait(network, most);
+  const waitMs = refusedCredentials.wait(network, most);
   if (waitMs > 0) {
     const metadata = { limit: 'address', calls: String(most), window_s: '60' };
     throw new LatchkeyError('RATE_LIMITED', { retryAfterMs: waitMs, metadata });
@@ -34,8 +35,8 @@ async function verify(app: App, key: string, presented: Presented): Promise<Prin
   try {
     return await find(app, key, presented);
   } catch (error) {
-    if (most > 0 && error instanceof LatchkeyError && error.reason === 'CREDENTIALS_INVALID')
-      refusedCredentials.take(network, most);
+    const refused = error instanceof LatchkeyError && error.reason === 'CREDENTIALS_INVALID';
+    if (refused) refusedCredentials.take(network, most);
     throw error;
   }
 }
@@ -49,22 +50,6 @@ async function find(app: App, key: string, presented: Presented): Promise<Princi
   );
   if (!principal) throw new LatchkeyError('CREDENTIALS_INVALID');
   return unlessExpired(app, principal);
-}
-
-/** An address of IPv6 stands for its network of 64 bits, all of which is one subscriber's. */
-function networkOf(address: string): string {
-  return isIPv6(address) && !address.includes('.') ? networkOfIPv6(address) : address;
-}
-
-function networkOfIPv6(address: string): string {
-  const [head = '', tail] = address.split('%')[0]!.split('::');
-  const groups = head ? head.split(':') : [];
-  const rest = tail ? tail.split(':') : [];
-  const zeros = tail === undefined ? 0 : 8 - groups.length - rest.length;
-  return [...groups, ...Array.from({ length: zeros }, () => '0'), ...rest]
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':');
 }
 
 function cacheKey({ credential, actsFor }: Presented): string {

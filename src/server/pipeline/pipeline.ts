@@ -4,6 +4,7 @@ import { LatchkeyError } from '../../base/error.ts';
 import { limitCalls } from '../../domain/access/limit-calls.ts';
 import type { App, Principal } from '../../domain/call.ts';
 import type { StreamHandler, UnaryHandler } from '../../handlers/implement.ts';
+import { type LoadShedder, overloaded } from '../load-shedder.ts';
 import { authenticate } from './authenticate.ts';
 import { authorise } from './authorise.ts';
 import { Exchange, type Incoming } from './exchange.ts';
@@ -18,6 +19,8 @@ export type Decode = () => Message;
 export type Encode<T> = (response: Message) => T;
 
 const TIME_CHECK_MS = 100;
+/** Stands for the tenant of calls without one. */
+const NOBODYS = '-';
 
 /** Who calls a public method. */
 const NOBODY: Principal = {
@@ -29,7 +32,7 @@ const NOBODY: Principal = {
  * The way of every call, the same for each transport. In this order, because each step protects the next:
  *  1. request id, so that whatever happens can be found in the log (Exchange);
  *  2. deadline, so that nothing below can wait for ever: the caller's, which transports tell by `interrupt`, and our own (#limitTime);
- *  3. load shedding, before any work is done for a call that cannot be served;
+ *  3. load shedding, before any work is done for a call that cannot be served; once more when it is known whose it is, for then tenants with more than their share go first;
  *  4. authenticate, before anything of the request is read;
  *  5. authorise, so that only who may call makes us read a message;
  *  6. limit the rate, once it is known whose call it is, and before its message costs anything: a stream counts when it begins, public methods do not;
@@ -42,10 +45,12 @@ export class Pipeline {
   readonly #app: App;
   readonly #metrics = new Map<Method, MethodMetrics>();
   readonly #inFlight = new Set<Exchange>();
+  readonly #shedder: LoadShedder;
   #whenIdle: (() => void) | null = null;
 
-  constructor(app: App, methods: readonly Method[]) {
+  constructor(app: App, methods: readonly Method[], shedder: LoadShedder) {
     this.#app = app;
+    this.#shedder = shedder;
     for (const method of methods) this.#metrics.set(method, methodMetrics(app, method));
     const inFlight = this.#inFlight;
     new Gauge({
@@ -165,7 +170,11 @@ export class Pipeline {
     try {
       authorise(exchange);
       const { principal, incoming } = exchange;
-      if (principal && !incoming.method.access.public) limitCalls(this.#app, principal);
+      const { priority, access } = incoming.method;
+      const tenantId = principal?.tenantId ?? NOBODYS;
+      exchange.shed = priority !== 'always' && !this.#shedder.admits(exchange, tenantId, priority === 'urgent');
+      if (exchange.shed) throw overloaded();
+      if (principal && !access.public) limitCalls(this.#app, principal);
     } catch (error) {
       this.#refuse(exchange, error);
     }
@@ -178,15 +187,23 @@ export class Pipeline {
     throw new Refused(exchange, this.fail(exchange, error, null));
   }
 
+  /** Refuses what cannot be borne, as soon as it is known. */
   #shed(exchange: Exchange): void {
-    if (this.#inFlight.size >= this.#app.config.maxInFlight)
+    const sheddable = exchange.incoming.method.priority !== 'always';
+    if (sheddable && this.#inFlight.size >= this.#app.config.maxInFlight) {
+      this.#shedder.full();
+      exchange.shed = true;
       throw new LatchkeyError('OVERLOADED', { retryAfterMs: 1_000 });
+    }
     this.#inFlight.add(exchange);
+    exchange.shed = sheddable && !this.#shedder.enter(exchange);
+    if (exchange.shed) throw overloaded();
   }
 
-  /** Nothing is begun for a call that was interrupted before. */
+  /** Nothing is begun for a call that was interrupted before, or whose caller waits no longer. */
   #read(exchange: Exchange, decode: Decode): Message {
     if (exchange.interruption) throw exchange.interruption;
+    if (exchange.incoming.expired()) throw new LatchkeyError('DEADLINE_EXCEEDED');
     exchange.running = true;
     const request = decode();
     validate(exchange.incoming.method, request);
@@ -200,6 +217,7 @@ export class Pipeline {
   #finish(exchange: Exchange, request: Message | null, error: LatchkeyError | null): void {
     exchange.finished = true;
     this.#inFlight.delete(exchange);
+    this.#shedder.leave(exchange);
     if (this.#inFlight.size === 0) this.#whenIdle?.();
     report(this.#app, this.#metricsOf(exchange), exchange, request, error);
   }
