@@ -1,7 +1,7 @@
 /** So many calls a second, and so many at once after a pause: at least 1 each. */
 export type Rate = { perSecond: number; burst: number };
-/** What a replica tells of its part since it last did: calls that were taken, and calls a second that were asked for. */
-export type Usage = { used: number; demand: number };
+/** What a replica tells of its part since it last did, so many ms ago: calls that were taken, and calls a second that were asked for. */
+export type Usage = { used: number; demand: number; ms: number };
 /** What there is for all replicas together: tokens, below 0 where too many were taken, and calls a second that are asked for at all of them. */
 export type Balance = { tokens: number; demand: number };
 
@@ -38,7 +38,7 @@ export class SharedBucket {
     this.#share = 1 / replicas();
     this.#tokens = this.#most();
     this.#at = now;
-    this.#reportedAt = now - FULL_MS;
+    this.#reportedAt = now;
   }
 
   /** In how many ms there is one for whoever asks; 0: now. */
@@ -57,7 +57,7 @@ export class SharedBucket {
   /** Whether it is time to settle. */
   isDue(now: number): boolean {
     if (this.#asked === 0 && this.#used === 0) return false;
-    const low = this.#tokens < this.#most() / 2;
+    const low = this.#demand === null || this.#tokens < this.#most() / 2;
     return now - this.#reportedAt >= (low ? LOW_MS : FULL_MS) - 1;
   }
 
@@ -73,7 +73,7 @@ export class SharedBucket {
     const kept = this.#demand === null ? 0 : Math.exp(-elapsedMs / DEMAND_MS);
     this.#demand = (this.#demand ?? 0) * kept + current * (1 - kept);
     this.#reportedAt = now;
-    const usage = { used: this.#used, demand: this.#demand };
+    const usage = { used: this.#used, demand: this.#demand, ms: Math.min(elapsedMs, FULL_MS) };
     this.#asked = 0;
     this.#used = 0;
     return usage;

@@ -7,17 +7,17 @@ class Store {
   readonly #rate: Rate;
   readonly #demands = new Map<number, { demand: number; at: number }>();
   #tokens: number;
-  #at = 0;
+  #at: number | null = null;
 
   constructor(rate: Rate) {
     this.#rate = rate;
     this.#tokens = rate.burst;
   }
 
-  settle(replica: number, { used, demand }: Usage, now: number): Balance {
+  settle(replica: number, { used, demand, ms }: Usage, now: number): Balance {
     const { perSecond, burst } = this.#rate;
-    const come = this.#tokens + (perSecond * (now - this.#at)) / 1000;
-    this.#tokens = Math.max(-Math.max(burst, perSecond), Math.min(burst, come) - used);
+    const come = (perSecond * (this.#at === null ? ms : now - this.#at)) / 1000;
+    this.#tokens = Math.max(-Math.max(burst, perSecond), Math.min(burst, this.#tokens + come - used));
     this.#at = now;
     this.#demands.set(replica, { demand, at: now });
     const heard = [...this.#demands.values()].filter(({ at }) => at > now - 2_500);

@@ -27,20 +27,20 @@ comment on table latchkey.connection_count is 'How many connections each tenant 
 `;
 
 const FUNCTIONS = `
--- What was used at one replica since it last settled, by subject: {rate, burst, used, demand}. Answers how many tokens there are, and calls a second at all replicas.
+-- What was used at one replica since it last settled, by subject: {rate, burst, used, demand, ms}. Answers how many tokens there are, and calls a second at all replicas.
 create function latchkey.settle_calls(p_tenant text, p_replica text, p_calls jsonb) returns table (subject text, tokens float8, demand float8) language plpgsql as $$
 begin
   perform latchkey.enter(p_tenant);
   return query
     insert into latchkey.rate_bucket as b (tenant_id, subject, per_second, burst, tokens, demands, settle_time)
-      select p_tenant, c.key, c.rate, c.burst, greatest(c.burst - c.used, -greatest(c.burst, c.rate)),
+      select p_tenant, c.key, c.rate, c.burst, greatest(-greatest(c.burst, c.rate), least(c.burst, c.burst + c.rate * c.ms / 1000 - c.used)),
           jsonb_build_object(p_replica, jsonb_build_array(c.demand, extract(epoch from clock_timestamp()))), clock_timestamp()
-        from (select e.key, (e.value ->> 'rate')::float8 as rate, (e.value ->> 'burst')::float8 as burst, (e.value ->> 'used')::float8 as used, (e.value ->> 'demand')::float8 as demand
-                from jsonb_each(p_calls) e where exists (select from latchkey.tenant t where t.tenant_id = p_tenant) order by e.key) c
+        from (select e.key, u.* from jsonb_each(p_calls) e, jsonb_to_record(e.value) as u(rate float8, burst float8, used float8, demand float8, ms float8)
+               where exists (select from latchkey.tenant t where t.tenant_id = p_tenant) order by e.key) c
     on conflict on constraint rate_bucket_pkey do update set
       per_second = excluded.per_second, burst = excluded.burst, settle_time = clock_timestamp(),
       tokens = greatest(-greatest(excluded.burst, excluded.per_second), least(excluded.burst,
-          b.tokens + excluded.per_second * greatest(0, extract(epoch from clock_timestamp() - b.settle_time))) - (p_calls -> b.subject ->> 'used')::float8),
+          b.tokens + excluded.per_second * greatest(0, extract(epoch from clock_timestamp() - b.settle_time)) - (p_calls -> b.subject ->> 'used')::float8)),
       -- A replica that has not said so for a while has no calls, or is gone.
       demands = excluded.demands || (select coalesce(jsonb_object_agg(d.key, d.value), '{}') from jsonb_each(b.demands) d
           where d.key <> p_replica and (d.value ->> 1)::float8 > extract(epoch from clock_timestamp()) - 2.5)
