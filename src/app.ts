@@ -83,6 +83,7 @@ const REFUSALS_REMEMBERED = 10_000;
 const REFUSALS_MS = 60_000;
 const FETCHED_TOKENS_CACHED = 50_000;
 const COMMIT_MS = 3_000;
+const SIDE_MS = 2_000;
 const OWN_FLOWS_REMEMBERED = 50_000;
 const OWN_FLOWS_MS = 60_000;
 const RENEWALS_REMEMBERED = 50_000;
@@ -232,6 +233,8 @@ async function openApp(
     await refreshes.idle();
     await commitPool.end();
   });
+  const sidePool = openSidePool(config, log);
+  opened.push(() => sidePool.end());
   await listener.start();
   opened.push(() => listener.stop());
   const readAudit = new ReadAuditWriter(config.auditReads, pool, log, metrics);
@@ -263,7 +266,7 @@ async function openApp(
     forget: (change) => forget(caches, signals, change),
     publicUrl: config.publicUrl,
     linkKey: createHmac('sha256', installation.secret).update('links').digest(),
-    ...{ replicaId, commitPool, refreshes },
+    ...{ replicaId, commitPool, sidePool, refreshes },
     refusedCredentials: new Rates(systemClock),
     fetchedTokens: new FetchedTokenCache(systemClock, FETCHED_TOKENS_CACHED),
     changes: {
@@ -308,6 +311,16 @@ function openCommitPool({ database }: Config, log: Log): Pool {
     application_name: 'latchkey-commit',
     // One that went silent is given up while the lease still runs; the attempt's id tells what became of the statement.
     ...{ connectionTimeoutMillis: COMMIT_MS, query_timeout: COMMIT_MS },
+    keepAlive: true,
+  });
+}
+
+function openSidePool({ database }: Config, log: Log): Pool {
+  return openPool(log, 'a connection for limits and health was lost', {
+    connectionString: database.url,
+    max: 2,
+    application_name: 'latchkey-side',
+    ...{ connectionTimeoutMillis: SIDE_MS, query_timeout: SIDE_MS },
     keepAlive: true,
   });
 }

@@ -75,6 +75,8 @@ export type App = {
   replicaId: string;
   /** Connections that are kept for storing what refreshes yield, so that nothing else can keep it waiting. */
   commitPool: Pool;
+  /** Connections for what says how it goes, and must not wait where all others are busy: the limits of calls, health. */
+  sidePool: Pool;
   /** Refreshes under way. */
   refreshes: Refreshes;
   /** Tokens that are fetched when they are used. */

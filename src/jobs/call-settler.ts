@@ -1,9 +1,7 @@
 import { LRUCache } from 'lru-cache';
-import type { Pool } from 'pg';
 import { Gauge } from 'prom-client';
 import { type Balance, type Rate, SharedBucket, type Usage } from '../base/shared-bucket.ts';
 import { hot } from '../db/hot.ts';
-import { openPool } from '../db/pool.ts';
 import { REPLICA_GONE_MS } from '../db/replicas.ts';
 import type { App, CallLimits, CallRates, Principal, RefusedCall } from '../domain/call.ts';
 
@@ -13,7 +11,6 @@ type Settled = Balance & { tenant_id: string; subject: string };
 
 const EVERY_MS = 100;
 const COUNT_MS = 5_000;
-const ANSWER_MS = 2_000;
 const WARN_MS = 10_000;
 /** More than there are callers remembered. */
 const BUCKETS = 200_000;
@@ -26,8 +23,6 @@ const BATCH = 500;
  */
 export class CallSettler implements CallLimits {
   readonly #app: App;
-  /** Of its own: where all others are busy, limits matter most. */
-  readonly #pool: Pool;
   /** By tenant and subject: '' is the tenant itself. */
   readonly #buckets = new LRUCache<string, Bucket>({ max: BUCKETS });
   readonly #active = new Set<Bucket>();
@@ -40,10 +35,6 @@ export class CallSettler implements CallLimits {
 
   constructor(app: App) {
     this.#app = app;
-    this.#pool = openPool(app.log, 'the connection that settles calls was lost', {
-      ...{ connectionString: app.config.database.url, max: 1, application_name: 'latchkey-limits', keepAlive: true },
-      ...{ connectionTimeoutMillis: ANSWER_MS, query_timeout: ANSWER_MS },
-    });
     const replicas = () => this.#replicas;
     new Gauge({
       ...{ name: 'latchkey_replicas', help: 'Replicas that are alive, as this one sees it.', aggregator: 'max' },
@@ -73,7 +64,6 @@ export class CallSettler implements CallLimits {
     for (const timer of this.#timers) clearInterval(timer);
     await this.#settling;
     await this.#settle(() => true);
-    await this.#pool.end();
   }
 
   take(principal: Principal, rates: CallRates): RefusedCall | null {
@@ -126,10 +116,10 @@ export class CallSettler implements CallLimits {
   }
 
   async #settleBatch(buckets: readonly Bucket[]): Promise<void> {
-    const { replicaId, clock } = this.#app;
+    const { sidePool, replicaId, clock } = this.#app;
     const usages = new Map(buckets.map((bucket) => [bucket, bucket.part.report(clock.monotonic())]));
     try {
-      const rows = await hot<Settled>(this.#pool, 'settleCalls', [replicaId, JSON.stringify(callsOf(usages))]);
+      const rows = await hot<Settled>(sidePool, 'settleCalls', [replicaId, JSON.stringify(callsOf(usages))]);
       const settled = new Map(rows.map((row) => [`${row.tenant_id} ${row.subject}`, row]));
       for (const [bucket, usage] of usages) {
         const balance = settled.get(`${bucket.tenantId} ${bucket.subject}`);
@@ -143,7 +133,7 @@ export class CallSettler implements CallLimits {
 
   async #countReplicas(): Promise<void> {
     try {
-      const [row] = await hot<{ count: number }>(this.#pool, 'countReplicas', [REPLICA_GONE_MS]);
+      const [row] = await hot<{ count: number }>(this.#app.sidePool, 'countReplicas', [REPLICA_GONE_MS]);
       this.#replicas = Math.max(1, row!.count);
     } catch (error) {
       this.#warn(error);

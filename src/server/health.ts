@@ -82,13 +82,13 @@ export class Health {
   }
 
   async #check(): Promise<void> {
-    this.#database = await seeDatabase(this.#app.pool);
+    this.#database = await seeDatabase(this.#app.sidePool);
     if (!this.#draining) this.#tell();
   }
 
   async #checkSlow(): Promise<void> {
-    const { pool } = this.#app;
-    const slow = Promise.all([seeQueue(pool), seeMasterKey(pool, this.#watched.masterKey)]);
+    const { sidePool } = this.#app;
+    const slow = Promise.all([seeQueue(sidePool), seeMasterKey(sidePool, this.#watched.masterKey)]);
     this.#slow = await slow.catch((error: unknown) => this.#unseen(error, this.#slow));
   }
 

@@ -8,8 +8,11 @@ export type Load = { readonly startedAt: number };
 
 const SAMPLE_MS = 20;
 const SAMPLES = 5;
-/** Whoever takes longer waits for somebody else: our own part of a call is much shorter, as long as we do not take too many. */
+/**
+ * Whoever takes longer than this, and than some waits for a connection, waits for somebody else: our own part of a call is shorter, as long as we do not take too many.
+ */
 const WAITING_MS = 250;
+const WAITS = 10;
 const LOG_MS = 1_000;
 
 /**
@@ -27,6 +30,8 @@ export class LoadShedder {
   #loopMs: number[] = [];
   #databaseMs: number[] = [];
   #probe: number | null = null;
+  /** How long a connection took to be had, at the least, in the last moment. */
+  #waitMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #unlogged = 0;
   #loggedAt = 0;
@@ -104,7 +109,7 @@ export class LoadShedder {
     this.#loopMs.push(Math.max(0, now - dueAt));
     this.#sampleDatabase(now);
     for (const load of this.#atWork.keys()) {
-      if (load.startedAt > now - WAITING_MS) break;
+      if (load.startedAt > now - WAITING_MS - WAITS * this.#waitMs) break;
       this.leave(load);
     }
     if (this.#loopMs.length >= SAMPLES) this.#conclude();
@@ -135,7 +140,8 @@ export class LoadShedder {
     const { config, log } = this.#app;
     const now = performance.now();
     const waits = this.#databaseMs.length > 0 ? this.#databaseMs : [now - (this.#probe ?? now)];
-    const moment = { peak: this.#peak, loopMs: Math.min(...this.#loopMs), databaseMs: Math.min(...waits) };
+    this.#waitMs = Math.min(...waits);
+    const moment = { peak: this.#peak, loopMs: Math.min(...this.#loopMs), databaseMs: this.#waitMs };
     this.#limit = nextLimit(this.#limit, moment, { least: config.minInFlight, most: config.maxInFlight });
     this.#peak = this.#atWork.size;
     this.#loopMs = [];
