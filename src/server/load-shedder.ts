@@ -153,7 +153,12 @@ export class LoadShedder {
   }
 }
 
-/** Those who are refused come back at different times. */
+/** Made ahead, for whoever is refused must cost next to nothing; they come back at different times. */
+const OVERLOADED = Array.from(
+  { length: 16 },
+  (_, n) => new LatchkeyError('OVERLOADED', { retryAfterMs: 100 + 20 * n }),
+);
+
 export function overloaded(): LatchkeyError {
-  return new LatchkeyError('OVERLOADED', { retryAfterMs: 100 + Math.random() * 300 });
+  return OVERLOADED[Math.floor(Math.random() * OVERLOADED.length)]!;
 }

@@ -27,7 +27,7 @@ beforeAll(async () => {
   const { hostname, port } = new URL(database.url);
   proxy = await TcpProxy.to(hostname, Number(port));
   const urls = { url: proxy.through(database.url), migrationUrl: proxy.through(database.migrationUrl) };
-  const env = testEnv(urls, newMasterKey(), { LOG_LEVEL: 'info', MIN_IN_FLIGHT: '2000' });
+  const env = testEnv(urls, newMasterKey(), { LOG_LEVEL: 'info' });
   replicas = await Promise.all(Array.from({ length: REPLICAS }, () => ServerProcess.ready(env)));
   for (const replica of replicas)
     await vi.waitFor(async () => expect(await metric(replica, 'latchkey_replicas')).toBe(REPLICAS), 15_000);

@@ -227,13 +227,12 @@ export class Pipeline {
   }
 }
 
-/** A call that failed, for its transport to say so. */
-export class Refused extends Error {
+/** A call that failed, for its transport to say so. No Error: that would note where it was made, which nobody reads, and which makes refusals dear. */
+export class Refused {
   readonly exchange: Exchange;
   readonly error: LatchkeyError;
 
   constructor(exchange: Exchange, error: LatchkeyError) {
-    super(error.message, { cause: error });
     this.exchange = exchange;
     this.error = error;
   }
