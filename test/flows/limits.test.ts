@@ -99,7 +99,7 @@ describe('Three replicas', () => {
       paced(callsOf(eager), 120, WINDOW_MS),
       paced(callsOf(modest), 20, WINDOW_MS),
     ]);
-    expectWithin(few, first);
+    expectWithin(few, first, 0.1);
     expect(second.refused).toEqual({});
   });
 
@@ -196,6 +196,6 @@ describe('Three replicas', () => {
     const left = clients.slice(0, 2);
     await paced(callsOf(left), OFFERED, 3_000);
     const outcome = await paced(callsOf(left), OFFERED, WINDOW_MS);
-    expectWithin(DRAINED, outcome, 0.1);
+    expectWithin(DRAINED, outcome, 0.25);
   });
 });

@@ -29,8 +29,10 @@ describe('While the connections to the database are all held up', () => {
   it('calls are refused at once on every transport, health is answered, what waits for others is left alone, and all is as before when they are free', async () => {
     const { events } = server.operator();
     const ending = new AbortController();
-    const watch = events.watchEvents({}, { signal: ending.signal })[Symbol.asyncIterator]();
-    const watched = watch.next().catch((error: unknown) => asFailure(error).code);
+    const watching = async () => {
+      for await (const _ of events.watchEvents({}, { signal: ending.signal }));
+    };
+    const watched = watching().catch((error: unknown) => asFailure(error).code);
     await expect.poll(() => metric('latchkey_calls_in_flight')).toBe(1);
     await expect.poll(() => metric('latchkey_concurrency_limit'), { timeout: 20_000 }).toBe(MOST);
     await blocker.query('begin; lock table latchkey.connection in access exclusive mode');
