@@ -47,6 +47,7 @@ import { Egress } from './egress/egress.ts';
 import type { ServiceHandlers } from './handlers/implement.ts';
 import { servicesFor } from './handlers/index.ts';
 import { AuditSealer } from './jobs/audit-sealer.ts';
+import { CallSettler } from './jobs/call-settler.ts';
 import { CheckSweeper } from './jobs/check-sweeper.ts';
 import { DeliverySender } from './jobs/delivery-sender.ts';
 import { EventFanOut } from './jobs/event-fan-out.ts';
@@ -63,12 +64,14 @@ import type { ProviderDefinition } from './providers/types.ts';
 import { sandboxProvider } from './sandbox/provider-entry.ts';
 import { AuditExports } from './server/audit-export.ts';
 import { createConnectHandler } from './server/connect.ts';
+import { seeAudit } from './server/dependencies.ts';
 import { openDocumentation } from './server/documentation.ts';
 import { drainServers } from './server/drain.ts';
 import { createGrpcServer, listenGrpc } from './server/grpc.ts';
 import { Health } from './server/health.ts';
 import { createHttpServer, listenHttp } from './server/http.ts';
 import { serveInbound } from './server/inbound-webhooks.ts';
+import { LoadShedder } from './server/load-shedder.ts';
 import { serveOAuth } from './server/oauth-redirects.ts';
 import { methodsOf } from './server/pipeline/method.ts';
 import { Pipeline } from './server/pipeline/pipeline.ts';
@@ -82,6 +85,7 @@ const REFUSALS_REMEMBERED = 10_000;
 const REFUSALS_MS = 60_000;
 const FETCHED_TOKENS_CACHED = 50_000;
 const COMMIT_MS = 3_000;
+const SIDE_MS = 2_000;
 const OWN_FLOWS_REMEMBERED = 50_000;
 const OWN_FLOWS_MS = 60_000;
 const RENEWALS_REMEMBERED = 50_000;
@@ -127,16 +131,20 @@ export async function startReplica(setting: Setting): Promise<Replica> {
 async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise<Replica> {
   const { config, log } = setting;
   const methods = methodsOf(setting.services ?? servicesFor(config));
-  const { app, sender, listener, replicaId } = await openApp(setting, opened);
-  const jobs = new JobRunner(app, replicaId);
-  const pipeline = new Pipeline(app, methods);
+  const { app, sender, listener, readAudit, masterKey } = await openApp(setting, opened);
+  const jobs = new JobRunner(app, app.replicaId);
+  const shedder = new LoadShedder(app);
+  const pipeline = new Pipeline(app, methods, shedder);
   warmValidation(methods);
   const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING' });
   const grpc = createGrpcServer(config, pipeline, methods, grpcHealth);
   const relay = relayOf(app, setting.eventSink);
   const served = [...new Set(methods.map((method) => method.labels.grpc_service))];
-  const health = new Health(app, listener, grpcHealth, served, () => (relay ? [relay.status()] : []));
-  const proxy = new RequestProxy(app);
+  const sealer = new AuditSealer(app);
+  const others = () => [seeAudit(readAudit, sealer), ...(relay ? [relay.status()] : [])];
+  const health = new Health(app, { listener, masterKey, others }, grpcHealth, served);
+  app.status = () => health.status();
+  const proxy = new RequestProxy(app, shedder);
   const auditExports = new AuditExports(app);
   const http = createHttpServer(config, {
     ...{ proxy, auditExports },
@@ -148,6 +156,8 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
     metrics: () => (setting.metricsText ?? ((own) => own.metrics()))(app.metrics.registry),
   });
   await health.start();
+  shedder.start();
+  opened.push(async () => shedder.stop());
   await jobs.start();
   opened.push(() => jobs.stop());
   const sweeper = new RefreshSweeper(app);
@@ -161,7 +171,6 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   const housekeeper = new Housekeeper(app);
   housekeeper.start();
   opened.push(() => housekeeper.stop());
-  const sealer = new AuditSealer(app);
   sealer.start();
   opened.push(() => sealer.stop());
   // Before there are calls: what happens from now on is relayed.
@@ -194,7 +203,14 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
 async function openApp(
   { config, log, unfit }: Setting,
   opened: (() => Promise<void>)[],
-): Promise<{ app: App; sender: DeliverySender; listener: ChangeListener; replicaId: string }> {
+): Promise<{
+  app: App;
+  sender: DeliverySender;
+  listener: ChangeListener;
+  readAudit: ReadAuditWriter;
+  /** Name of the newest. */
+  masterKey: string;
+}> {
   const { database, keys, identity } = config;
   const metrics = createMetrics();
   const egress = new Egress({ allow: config.egressAllow });
@@ -224,13 +240,15 @@ async function openApp(
     await refreshes.idle();
     await commitPool.end();
   });
+  const sidePool = openSidePool(config, log);
+  opened.push(() => sidePool.end());
   await listener.start();
   opened.push(() => listener.stop());
   const readAudit = new ReadAuditWriter(config.auditReads, pool, log, metrics);
   opened.push(() => readAudit.stop());
   const usage = new UsageCounter(systemClock, log, (tenantId, counts) => addUsage(app, tenantId, counts));
   opened.push(() => usage.stop());
-  const parts: Omit<App, 'deliveries'> = {
+  const parts: Omit<App, 'deliveries' | 'callLimits' | 'status'> = {
     ...{ config, clock: systemClock, log, metrics, orm, pool, egress, caches, readAudit, usage },
     catalog: catalogOf(config),
     credentialRows: credentialRows(pool),
@@ -255,7 +273,8 @@ async function openApp(
     forget: (change) => forget(memory, change),
     publicUrl: config.publicUrl,
     linkKey: createHmac('sha256', installation.secret).update('links').digest(),
-    ...{ replicaId, commitPool, refreshes },
+    ...{ replicaId, commitPool, sidePool, refreshes },
+    refusedCredentials: new Rates(systemClock),
     fetchedTokens,
     changes: {
       wait: (changed, timeoutMs, signal) => signals.wait(signalKey(changed), timeoutMs, signal),
@@ -263,12 +282,16 @@ async function openApp(
     },
     ...{ eventFeeds: new TenantFeeds(), watches: new Slots() },
   };
-  // It sends with all that the process shares, and is a part of it.
+  // They work with all that the process shares, and are parts of it.
   const app = parts as App;
   const sender = new DeliverySender(app);
   app.deliveries = sender;
+  const callLimits = new CallSettler(app);
+  app.callLimits = callLimits;
+  await callLimits.start();
+  opened.push(() => callLimits.stop());
   observe(app, listener);
-  return { app, sender, listener, replicaId };
+  return { app, sender, listener, readAudit, masterKey: masterKeys.current.name };
 }
 
 function relayOf(app: App, sink?: EventSink): EventRelay | null {
@@ -295,6 +318,16 @@ function openCommitPool({ database }: Config, log: Log): Pool {
     application_name: 'latchkey-commit',
     // One that went silent is given up while the lease still runs; the attempt's id tells what became of the statement.
     ...{ connectionTimeoutMillis: COMMIT_MS, query_timeout: COMMIT_MS },
+    keepAlive: true,
+  });
+}
+
+function openSidePool({ database }: Config, log: Log): Pool {
+  return openPool(log, 'a connection for limits and health was lost', {
+    connectionString: database.url,
+    max: 2,
+    application_name: 'latchkey-side',
+    ...{ connectionTimeoutMillis: SIDE_MS, query_timeout: SIDE_MS },
     keepAlive: true,
   });
 }

@@ -44,7 +44,14 @@ export function readConfig(env: Env = process.env) {
     egressAllow: read.allowlist('EGRESS_ALLOW', production ? '' : 'localhost,127.0.0.0/8,::1'),
     tls: readTls(read),
     trustedProxies: read.integer('TRUST_PROXY', 0, 0, 10),
+    callRates: { perTenant: read.rate('RATE_LIMIT_TENANT'), perCaller: read.rate('RATE_LIMIT_KEY') },
+    /** By network; 0: any number. */
+    authFailuresPerMinute: read.integer('AUTH_FAILURES_PER_MINUTE', 600, 0, 1_000_000),
+    /** 0: any number. */
+    maxConnectionsPerTenant: read.integer('MAX_CONNECTIONS_PER_TENANT', 1_000_000, 0, 1_000_000_000),
     maxInFlight: read.integer('MAX_IN_FLIGHT', 2_000, 1, 1_000_000),
+    /** Below it no load is too much. */
+    minInFlight: read.integer('MIN_IN_FLIGHT', 16, 1, 1_000_000),
     maxMessageBytes: read.integer('MAX_MESSAGE_BYTES', 4 * 1024 * 1024, 1024, 64 * 1024 * 1024),
     streamStallMs: read.integer('STREAM_STALL_MS', 30_000, 100, 3_600_000),
     maxCallMs: read.integer('MAX_CALL_MS', 60_000, 100, 3_600_000),
@@ -286,6 +293,13 @@ class Reader {
     if (Number.isInteger(value) && value >= least && value <= most) return value;
     this.fault(`${name} must be a whole number from ${least} to ${most}`);
     return fallback;
+  }
+
+  /** Calls a second, and `_BURST` at once after a pause; null: any number. */
+  rate(name: string): { perSecond: number; burst: number } | null {
+    const perSecond = this.integer(name, 0, 0, 1_000_000);
+    const burst = this.integer(`${name}_BURST`, perSecond, 1, 1_000_000);
+    return perSecond === 0 ? null : { perSecond, burst };
   }
 
   choice<T extends string>(name: string, fallback: T, choices: readonly T[]): T {

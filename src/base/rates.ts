@@ -17,11 +17,24 @@ export class Rates {
   /** Takes one, and answers 0; or in how many ms there will be one. */
   take(key: string, perMinute: number): number {
     const now = this.#clock.monotonic();
-    const perMs = perMinute / 60_000;
-    const known = this.#buckets.get(key);
-    const left = known ? Math.min(perMinute, known.left + (now - known.at) * perMs) : perMinute;
-    if (left < 1) return Math.ceil((1 - left) / perMs);
+    const left = this.#left(key, perMinute, now);
+    if (left < 1) return waitFor(left, perMinute);
     this.#buckets.set(key, { left: left - 1, at: now });
     return 0;
   }
+
+  /** In how many ms there is one; 0: now. */
+  wait(key: string, perMinute: number): number {
+    const left = this.#left(key, perMinute, this.#clock.monotonic());
+    return left < 1 ? waitFor(left, perMinute) : 0;
+  }
+
+  #left(key: string, perMinute: number, now: number): number {
+    const known = this.#buckets.get(key);
+    return known ? Math.min(perMinute, known.left + ((now - known.at) * perMinute) / 60_000) : perMinute;
+  }
+}
+
+function waitFor(left: number, perMinute: number): number {
+  return Math.ceil(((1 - left) * 60_000) / perMinute);
 }

@@ -84,7 +84,7 @@ export const REASONS = {
   TARGET_UNAVAILABLE: { code: 'UNAVAILABLE', text: 'the other side could not be reached' },
   TARGET_TIMEOUT: { code: 'DEADLINE_EXCEEDED', text: 'the other side did not answer in time' },
   RESPONSE_TOO_LARGE: { code: 'RESOURCE_EXHAUSTED', text: 'the other side answered too much' },
-  RATE_LIMITED: { code: 'RESOURCE_EXHAUSTED', text: 'the caller has made too many calls of this kind' },
+  RATE_LIMITED: { code: 'RESOURCE_EXHAUSTED', text: 'too many calls were made in the time' },
   WEBHOOK_SECRET_MISSING: { code: 'FAILED_PRECONDITION', text: 'the connection has no secret to sign with' },
   DELIVERY_NOT_FOUND: { code: 'NOT_FOUND', text: 'there is no such delivery' },
   DELIVERY_NOT_FAILED: { code: 'FAILED_PRECONDITION', text: 'only a delivery that failed can be retried' },
@@ -112,6 +112,7 @@ export const REASONS = {
   TENANT_DELETED: { code: 'PERMISSION_DENIED', text: 'the tenant was deleted' },
   TENANT_IS_OPERATORS: { code: 'FAILED_PRECONDITION', text: 'the tenant is that of the operator' },
   RIGHTS_CHANGED: { code: 'ABORTED', text: 'the roles of the caller have changed since the call began' },
+  CONNECTION_LIMIT_REACHED: { code: 'RESOURCE_EXHAUSTED', text: 'the tenant may have no more connections' },
 } as const satisfies Record<string, { code: CodeName; text: string }>;
 
 export type Reason = keyof typeof REASONS;

@@ -19,17 +19,18 @@ export type KeyOptions = {
 
 /** Makes an API key, and prints its text, this once. */
 export function createKey({ tenant, name, scopes, project = [], expires, json }: KeyOptions): Promise<void> {
-  return besideServers(({ databaseUrl, masterKeys }) =>
+  return besideServers(({ config, databaseUrl, masterKeys }) =>
     withOrm(databaseUrl, async (orm, pool) => {
       const { secret } = await openInstallation(pool, masterKeys);
       const app = {
-        ...{ clock: systemClock, orm, auditKeys: auditKeysOf(secret), requestHashKey: requestHashKeyOf(secret) },
+        ...{ config, clock: systemClock, orm },
+        ...{ auditKeys: auditKeysOf(secret), requestHashKey: requestHashKeyOf(secret) },
         // Nothing is remembered here.
         forget: () => {},
       };
       const { apiKey, text } = await createApiKey(operatorCall(app, tenant), {
         ...{ displayName: name, scopes, projectIds: project, expireTime: expires ?? null },
-        ...{ tenantId: '', requestId: '' },
+        ...{ tenantId: '', requestId: '', rateLimit: null },
       });
       const { id, tenantId, displayName, projectIds, expireTime } = apiKey;
       const key = text!.reveal();

@@ -15,6 +15,7 @@ export type Changed = {
     | 'secret'
     | 'api_key'
     | 'user'
+    | 'tenant'
     | 'integration'
     | 'authorization'
     | 'account'

@@ -8,6 +8,7 @@ import type { Pauses } from '../base/pauses.ts';
 import type { Rates } from '../base/rates.ts';
 import type { Recent } from '../base/recent.ts';
 import type { SecretText } from '../base/secret-text.ts';
+import type { Rate } from '../base/shared-bucket.ts';
 import type { Slots } from '../base/slots.ts';
 import type { IdentityProvider } from '../clients/identity-provider.ts';
 import type { UserService } from '../clients/user-service.ts';
@@ -75,6 +76,8 @@ export type App = {
   replicaId: string;
   /** Connections that are kept for storing what refreshes yield, so that nothing else can keep it waiting. */
   commitPool: Pool;
+  /** Connections for what says how it goes, and must not wait where all others are busy: the limits of calls, health. */
+  sidePool: Pool;
   /** Refreshes under way. */
   refreshes: Refreshes;
   /** Tokens that are fetched when they are used. */
@@ -84,14 +87,33 @@ export type App = {
   /** Wakes who waits for something to change, on this replica or another. */
   changes: ChangeSignals;
   readAudit: ReadAudit;
+  callLimits: CallLimits;
+  /** Credentials that were refused, by the network they came from; in this process. */
+  refusedCredentials: Rates;
   usage: Usage;
   deliveries: Deliveries;
   /** What happens, for those who watch it. */
   eventFeeds: EventFeeds;
   /** Watches of events under way, by tenant. */
   watches: Slots;
+  /** How this process does, as far as it knows. */
+  status(): SystemStatus;
   /** Drops what this process remembers of something that changed. */
   forget(change: Changed): void;
+};
+
+/** `down`: calls cannot be answered. `degraded`: something does not do well. */
+export type SystemStatus = { status: 'up' | 'degraded' | 'down'; dependencies: Dependency[] };
+/** Something that the service stands on. */
+export type Dependency = {
+  name: string;
+  /** `unknown`: nothing was heard of it lately. */
+  status: 'up' | 'degraded' | 'down' | 'unknown';
+  since: Date;
+  /** Null: it is not asked, or did not answer. */
+  latencyMs: number | null;
+  /** What is wrong, for the operator; empty: nothing. */
+  detail: string;
 };
 
 /** What the audit log is proved with, so that whoever has the database alone can neither forge nor mend it. */
@@ -248,6 +270,15 @@ export type ReadAudit = {
   used(tenantId: string, connectionId: string): void;
 };
 
+/** How many calls are made by tenants and callers, on all replicas. */
+export type CallLimits = {
+  /** Counts a call; answers what refuses it, if anything does. */
+  take(principal: Principal, rates: CallRates): RefusedCall | null;
+};
+export type RefusedCall = { limit: 'tenant' | 'caller'; rate: Rate; waitMs: number };
+/** Null: any number. */
+export type CallRates = { tenant: Rate | null; caller: Rate | null };
+
 /** Counts calls with connections, to be written down some seconds later. */
 export type Usage = {
   called(tenantId: string, connectionId: string, outcome: CallOutcome): void;
@@ -275,10 +306,14 @@ export type Principal = {
   administrator: boolean;
   /** ms since the epoch; the credential ends then. */
   expiresAt: number;
+  /** How many calls they may make; null: any number. */
+  rates: CallRates | null;
 };
 
 /** What a tool beside the servers shares: as much as it takes to change something. */
-export type ToolApp = Pick<App, 'clock' | 'orm' | 'auditKeys' | 'requestHashKey' | 'forget'>;
+export type ToolApp = Pick<App, 'clock' | 'orm' | 'auditKeys' | 'requestHashKey' | 'forget'> & {
+  config: Pick<App['config'], 'callRates'>;
+};
 /** A call of a server, or of such a tool. */
 export type ToolCall = Call<ToolApp>;
 

@@ -19,12 +19,14 @@ import { listTenants, type TenantRow } from '../domain/access/list-tenants.ts';
 import { listUsers } from '../domain/access/list-users.ts';
 import { isRoleName } from '../domain/access/permissions.ts';
 import { revokeApiKey } from '../domain/access/revoke-api-key.ts';
+import { updateTenant } from '../domain/access/update-tenant.ts';
 import { updateUserRoles } from '../domain/access/update-user-roles.ts';
 import { deleteTenant } from '../domain/removal/delete-tenant.ts';
 import { deleteUser } from '../domain/removal/delete-user.ts';
 import type { ApiKey } from '../model/api-key.ts';
 import type { User } from '../model/user.ts';
 import { implement } from './implement.ts';
+import { limitsOf, limitsToProto, rateOf, rateToProto } from './limits.ts';
 import { pageRequest, pageResponse } from './page.ts';
 import { fromTimestamp, toTimestamp } from './time.ts';
 
@@ -72,6 +74,7 @@ export const accessService = implement(AccessService, {
 
   async createApiKey(call, request) {
     const { displayName, scopes, projectIds, tenantId, requestId } = request;
+    const rateLimit = request.rateLimit ? rateOf(request.rateLimit) : null;
     const expireTime = fromTimestamp(request.expireTime);
     const { apiKey, text } = await createApiKey(call, {
       displayName,
@@ -80,6 +83,7 @@ export const accessService = implement(AccessService, {
       tenantId,
       requestId,
       expireTime,
+      rateLimit,
     });
     return { apiKey: apiKeyToProto(apiKey), secret: text?.reveal() ?? '' };
   },
@@ -94,8 +98,14 @@ export const accessService = implement(AccessService, {
     return { apiKey: apiKeyToProto(await revokeApiKey(call, apiKeyId)) };
   },
 
-  async createTenant(call, { tenantId, displayName, requestId }) {
-    return { tenant: tenantToProto(await createTenant(call, { tenantId, displayName, requestId })) };
+  async createTenant(call, { tenantId, displayName, requestId, limits }) {
+    const input = { tenantId, displayName, requestId, limits: limits ? limitsOf(limits) : {} };
+    return { tenant: tenantToProto(await createTenant(call, input)) };
+  },
+
+  async updateTenant(call, { tenantId, displayName, limits }) {
+    const input = { tenantId, displayName, limits: limits && limitsOf(limits) };
+    return { tenant: tenantToProto(await updateTenant(call, input)) };
   },
 
   async deleteTenant(call, { tenantId, confirmTenantId, immediately }) {
@@ -120,19 +130,21 @@ function userToProto(user: User): MessageInitShape<typeof UserSchema> {
 }
 
 function apiKeyToProto(key: ApiKey): MessageInitShape<typeof ApiKeySchema> {
-  const { id, displayName, scopes, projectIds, operator, creatorUserId } = key;
+  const { id, displayName, scopes, projectIds, operator, creatorUserId, rateLimit } = key;
   return {
     ...{ id, displayName, scopes, projectIds, operator, creatorUserId },
     expireTime: toTimestamp(key.expireTime),
     revokeTime: toTimestamp(key.revokeTime),
     createTime: toTimestamp(key.createTime),
+    rateLimit: rateLimit ? rateToProto(rateLimit) : undefined,
   };
 }
 
 function tenantToProto(tenant: TenantRow): MessageInitShape<typeof TenantSchema> {
-  const { tenantId, displayName, createTime, state, deleteTime, eraseTime } = tenant;
+  const { tenantId, displayName, createTime, state, deleteTime, eraseTime, limits } = tenant;
   return {
     ...{ id: tenantId, displayName, state: TenantState[state], createTime: toTimestamp(createTime) },
     ...{ deleteTime: toTimestamp(deleteTime), eraseTime: toTimestamp(eraseTime) },
+    limits: limitsToProto(limits),
   };
 }

@@ -7,6 +7,7 @@ import type { ServiceHandlers } from './implement.ts';
 import { integrationService } from './integration-service.ts';
 import { langflowService } from './langflow-service.ts';
 import { secretService } from './secret-service.ts';
+import { statusService } from './status-service.ts';
 import { webhookService } from './webhook-service.ts';
 
 /** All services of the contract. */
@@ -20,6 +21,7 @@ export const services: readonly ServiceHandlers[] = [
   accessService,
   auditService,
   eventService,
+  statusService,
 ];
 
 /** Those that are served with these settings. */

@@ -18,6 +18,8 @@ export class AuditSealer {
   readonly #unsealed: Gauge;
   readonly #lag: Gauge;
   readonly #seals: Repeating;
+  /** For how long the entry that waits longest to be sealed has waited, in seconds. */
+  lagS = 0;
   #stopped = false;
 
   constructor(app: App) {
@@ -49,7 +51,8 @@ export class AuditSealer {
   async #seal(): Promise<void> {
     const waiting = await hot<Waiting>(this.#app.pool, 'routeUnsealedAudit', [TENANTS_LOOKED_AT]);
     this.#unsealed.set(waiting.reduce((sum, { entries }) => sum + Number(entries), 0));
-    this.#lag.set(Math.max(0, ...waiting.map((tenant) => tenant.oldest_s)));
+    this.lagS = Math.max(0, ...waiting.map((tenant) => tenant.oldest_s));
+    this.#lag.set(this.lagS);
     const tenants = waiting.values();
     let failure: unknown = null;
     const lane = async () => {

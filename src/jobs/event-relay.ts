@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { type EventSink, type OutgoingMessage, SEND_MS } from '../clients/kafka.ts';
 import type { KafkaSettings } from '../config.ts';
 import { hot } from '../db/hot.ts';
-import type { App } from '../domain/call.ts';
+import type { App, Dependency } from '../domain/call.ts';
 import { kafkaMessage } from '../domain/events/kafka-message.ts';
 import { eventOf, type StoredEvent } from '../domain/feeds/event-row.ts';
 
@@ -65,11 +65,12 @@ export class EventRelay {
   }
 
   /** For readiness: events can wait, so it is never down. */
-  status(): { name: string; status: 'up' | 'degraded'; detail: string } {
+  status(): Omit<Dependency, 'since'> {
     const { events, seconds } = this.#lag;
-    if (this.#failed) return { name: 'kafka', status: 'degraded', detail: `does not answer; ${events} events wait` };
-    if (seconds > LATE_S) return { name: 'kafka', status: 'degraded', detail: `${events} events wait to be sent` };
-    return { name: 'kafka', status: 'up', detail: '' };
+    const seen = { name: 'kafka', latencyMs: null };
+    if (this.#failed) return { ...seen, status: 'degraded', detail: `does not answer; ${events} events wait` };
+    if (seconds > LATE_S) return { ...seen, status: 'degraded', detail: `${events} events wait to be sent` };
+    return { ...seen, status: 'up', detail: '' };
   }
 
   async #follow(): Promise<void> {

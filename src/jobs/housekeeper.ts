@@ -18,6 +18,8 @@ const DELIVERIES_AT_ONCE = 5_000;
 const EVENTS_AT_ONCE = 5_000;
 /** A tenant that should be gone by then was forgotten. */
 const REMOVAL_LATE_MS = 600_000;
+/** Long enough for any bucket to be full again, or to be forgotten with what it owes. */
+const RATE_BUCKETS_MS = 3_600_000;
 const DAY_MS = 86_400_000;
 /** A cursor that has just not expired finds all that came after it, although some of that began a moment before. */
 const REAPED_LATER_MS = 3_600_000;
@@ -65,6 +67,7 @@ export class Housekeeper {
     await this.#reapDeliveries();
     await this.#expireInboundMessages();
     await this.#reapEvents();
+    await hot(app.pool, 'reapRateBuckets', [RATE_BUCKETS_MS]);
   }
 
   async #remindOfTenants(): Promise<void> {

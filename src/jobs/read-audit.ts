@@ -45,6 +45,11 @@ export class ReadAuditWriter implements ReadAudit {
     this.#metrics = metrics;
   }
 
+  /** Whether the last batch could not be written. */
+  get failing(): boolean {
+    return this.#failing;
+  }
+
   record(entry: ReadEntry): void | Promise<void> {
     if (this.#mode === 'off') return;
     if (this.#mode === 'strict') return this.#write([entry]).catch((error) => Promise.reject(auditUnavailable(error)));

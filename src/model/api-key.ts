@@ -1,4 +1,5 @@
 import { defineEntity, p } from '@mikro-orm/core';
+import type { StoredRate } from './tenant.ts';
 
 /** A key by which a service calls. Its text is not stored, a SHA-256 hash of it is: the text is random enough to need nothing slower. */
 const schema = defineEntity({
@@ -17,6 +18,8 @@ const schema = defineEntity({
     createTime: p.datetime(),
     expireTime: p.datetime().strictNullable(),
     revokeTime: p.datetime().strictNullable(),
+    /** Null: as for each caller of its tenant. */
+    rateLimit: p.json<StoredRate>().strictNullable(),
   },
 });
 
@@ -34,6 +37,7 @@ export class ApiKey extends schema.class {
       scopes: this.scopes,
       project_ids: this.projectIds,
       operator: this.operator,
+      rate_limit: this.rateLimit,
       expire_time: this.expireTime?.toISOString() ?? null,
       revoke_time: this.revokeTime?.toISOString() ?? null,
     };

@@ -5,6 +5,7 @@ import { AuditService, ListAuditEntriesRequestSchema } from '../../gen/latchkey/
 import { fieldInvalid, LatchkeyError } from '../base/error.ts';
 import { Slots } from '../base/slots.ts';
 import { authenticate } from '../domain/access/authenticate.ts';
+import { limitCalls } from '../domain/access/limit-calls.ts';
 import { auditRead } from '../domain/audit/audit.ts';
 import type { AuditFilter } from '../domain/audit/audit-filter.ts';
 import { type ChainHead, headText } from '../domain/audit/chain-head.ts';
@@ -68,6 +69,8 @@ export class AuditExports {
     try {
       const again = () => this.#callOf(request, requestId, leaving.signal);
       call = await again();
+      // Once for all its pages.
+      limitCalls(call.app, call.principal);
       const asked = askedOf(request.url ?? '');
       const { tenantId } = call.principal;
       slots.push(...this.#take(tenantId));
@@ -88,9 +91,9 @@ export class AuditExports {
     const app = this.#app;
     const header = (name: string) => [request.headers[name]].flat()[0];
     const actsFor = header('latchkey-user') || undefined;
-    const principal = await authenticate(app, { credential: presentedCredential(header), actsFor });
     const { remoteAddress = '' } = request.socket;
     const address = callerAddress(remoteAddress, header('x-forwarded-for'), app.config.trustedProxies);
+    const principal = await authenticate(app, { credential: presentedCredential(header), actsFor, address });
     const call = { app, principal, requestId, address, signal };
     if (principal.permissions.has(PERMISSION)) return call;
     await auditRead(call, 'access_refused', { type: 'permission_missing', id: PERMISSION });

@@ -103,6 +103,7 @@ async function gate(pipeline: Pipeline, methods: ReadonlyMap<string, Method>, co
     transport: context.protocolName === 'grpc-web' ? 'grpc-web' : 'connect',
     header: (name) => context.requestHeader.get(name) ?? undefined,
     address: context.values.get(addressKey),
+    expired: () => (context.timeoutMs() ?? 1) <= 0,
   };
   context.responseHeader.set('cache-control', 'private, no-store');
   try {

@@ -157,7 +157,7 @@ function admit(config: Config, pipeline: Pipeline, method: Method, call: Call): 
   const header = (name: string) => call.metadata.get(name)[0]?.toString();
   const forwarded = config.trustedProxies > 0 ? header('x-forwarded-for') : undefined;
   const address = callerAddress(hostOf(call.getPeer()), forwarded, config.trustedProxies);
-  const admitted = pipeline.admit({ method, transport: 'grpc', header, address });
+  const admitted = pipeline.admit({ method, transport: 'grpc', header, address, expired: () => deadlinePassed(call) });
   const watched = (exchange: Exchange) => {
     const interrupt = () => {
       if (!exchange.finished)

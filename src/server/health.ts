@@ -1,91 +1,115 @@
 import type { HealthImplementation } from 'grpc-health-check';
 import type { ChangeListener } from '../db/listen.ts';
-import type { App } from '../domain/call.ts';
+import type { App, Dependency, SystemStatus } from '../domain/call.ts';
+import { type Seen, seeDatabase, seeMasterKey, seeProviders, seeQueue } from './dependencies.ts';
 
 const CHECK_MS = 2_000;
-const ANSWER_MS = 2_000;
+const SLOW_CHECK_MS = 10_000;
 
-/** One thing that the service stands on. */
-export type Dependency = { name: string; status: 'up' | 'degraded' | 'down'; detail: string };
-/** Whether the service can answer calls; `degraded` dependencies do not stop it. */
-export type Readiness = { ready: boolean; dependencies: Dependency[] };
+/** What it looks at. */
+type Watched = {
+  listener: ChangeListener;
+  /** Name of the newest master key. */
+  masterKey: string;
+  /** What says by itself how it does. */
+  others: () => readonly Seen[];
+};
 
-/** Watches what the service stands on, and tells grpc.health.v1 and `/readyz`. */
+/** Watches what the service stands on, and tells grpc.health.v1, `/readyz` and whoever asks for the status. */
 export class Health {
   readonly #app: App;
-  readonly #listener: ChangeListener;
+  readonly #watched: Watched;
   readonly #grpc: HealthImplementation;
   readonly #services: readonly string[];
-  readonly #others: () => readonly Dependency[];
-  #database: Dependency = { name: 'database', status: 'down', detail: 'not checked yet' };
+  #database: Seen = { name: 'database', status: 'down', latencyMs: null, detail: 'not checked yet' };
+  #slow: readonly Seen[] = [];
+  #providers: readonly Seen[] = [];
+  readonly #known = new Map<string, { status: Dependency['status']; since: Date }>();
   #draining = false;
-  #timer: NodeJS.Timeout | undefined;
+  #timers: NodeJS.Timeout[] = [];
 
-  /**
-   * @param services names that grpc.health.v1 knows beside ''
-   * @param others rows beside those of the database and the listener
-   */
-  constructor(
-    app: App,
-    listener: ChangeListener,
-    grpc: HealthImplementation,
-    services: readonly string[],
-    others: () => readonly Dependency[],
-  ) {
+  /** @param services names that grpc.health.v1 knows beside '' */
+  constructor(app: App, watched: Watched, grpc: HealthImplementation, services: readonly string[]) {
     this.#app = app;
-    this.#listener = listener;
+    this.#watched = watched;
     this.#grpc = grpc;
     this.#services = services;
-    this.#others = others;
   }
 
   async start(): Promise<void> {
-    await this.#check();
+    await Promise.all([this.#check(), this.#checkSlow()]);
+    void this.#checkProviders();
+    const every = (ms: number, check: () => Promise<void>) => {
+      let checking = false;
+      const timer = setInterval(async () => {
+        if (checking) return;
+        checking = true;
+        await check();
+        checking = false;
+      }, ms);
+      this.#timers.push(timer.unref());
+    };
+    every(CHECK_MS, () => this.#check());
+    every(SLOW_CHECK_MS, () => this.#checkSlow());
+    every(SLOW_CHECK_MS, () => this.#checkProviders());
   }
 
   /** From now on not ready, whatever the dependencies say. */
   drain(): void {
     this.#draining = true;
-    clearTimeout(this.#timer);
+    for (const timer of this.#timers) clearInterval(timer);
     this.#tell();
   }
 
-  readiness(): Readiness {
-    const listening: Dependency = this.#listener.up
-      ? { name: 'listener', status: 'up', detail: '' }
-      : {
-          name: 'listener',
-          status: 'degraded',
-          detail: 'changes of other replicas are not heard; caches are not believed',
-        };
-    const dependencies = [this.#database, listening, ...this.#others()];
-    if (this.#draining) dependencies.unshift({ name: 'server', status: 'down', detail: 'stopping' });
-    return { ready: dependencies.every((dependency) => dependency.status !== 'down'), dependencies };
+  /** What is known now. A provider that is down does not keep calls from being answered. */
+  status(): SystemStatus {
+    const { listener, others } = this.#watched;
+    const seen = [this.#database, listening(listener), ...this.#slow, ...others(), ...this.#providers];
+    if (this.#draining) seen.unshift({ name: 'server', status: 'down', latencyMs: null, detail: 'stopping' });
+    const dependencies = seen.map((one) => ({ ...one, since: this.#since(one) }));
+    const down = dependencies.filter(({ status }) => status === 'down');
+    if (down.some(({ name }) => !name.startsWith('provider:'))) return { status: 'down', dependencies };
+    const degraded = down.length > 0 || dependencies.some(({ status }) => status === 'degraded');
+    return { status: degraded ? 'degraded' : 'up', dependencies };
+  }
+
+  #since({ name, status }: Seen): Date {
+    const known = this.#known.get(name);
+    if (known?.status === status) return known.since;
+    const since = new Date(this.#app.clock.now());
+    this.#known.set(name, { status, since });
+    return since;
   }
 
   async #check(): Promise<void> {
-    this.#database = { name: 'database', ...(await this.#askDatabase()) };
-    if (this.#draining) return;
-    this.#tell();
-    this.#timer = setTimeout(() => void this.#check(), CHECK_MS);
-    this.#timer.unref();
+    this.#database = await seeDatabase(this.#app.sidePool);
+    if (!this.#draining) this.#tell();
   }
 
-  async #askDatabase(): Promise<Omit<Dependency, 'name'>> {
-    const late = Promise.withResolvers<never>();
-    const timer = setTimeout(() => late.reject(new Error('late')), ANSWER_MS);
-    try {
-      await Promise.race([this.#app.pool.query('select 1'), late.promise]);
-      return { status: 'up', detail: '' };
-    } catch {
-      return { status: 'down', detail: 'does not answer' };
-    } finally {
-      clearTimeout(timer);
-    }
+  async #checkSlow(): Promise<void> {
+    const { sidePool } = this.#app;
+    const slow = Promise.all([seeQueue(sidePool), seeMasterKey(sidePool, this.#watched.masterKey)]);
+    this.#slow = await slow.catch((error: unknown) => this.#unseen(error, this.#slow));
+  }
+
+  async #checkProviders(): Promise<void> {
+    this.#providers = await seeProviders(this.#app).catch((error: unknown) => this.#unseen(error, this.#providers));
+  }
+
+  /** The database says itself how it does; what stands in it stays as it was seen. */
+  #unseen(error: unknown, before: readonly Seen[]): readonly Seen[] {
+    this.#app.log.debug({ err: error }, 'what the service stands on was not looked at');
+    return before;
   }
 
   #tell(): void {
-    const status = this.readiness().ready ? 'SERVING' : 'NOT_SERVING';
+    const status = this.status().status === 'down' ? 'NOT_SERVING' : 'SERVING';
     for (const service of ['', ...this.#services]) this.#grpc.setStatus(service, status);
   }
+}
+
+function listening({ up }: ChangeListener): Seen {
+  const seen = { name: 'listener', latencyMs: null };
+  if (up) return { ...seen, status: 'up', detail: '' };
+  return { ...seen, status: 'degraded', detail: 'changes of other replicas are not heard; caches are not believed' };
 }

@@ -89,8 +89,11 @@ function routesOf({ health, metrics, auditExports, documentation }: Parts): Reco
   return {
     '/healthz': (_, response) => sendJson(response, 200, { status: 'ok' }),
     '/readyz': (_, response) => {
-      const { ready, dependencies } = health.readiness();
-      sendJson(response, ready ? 200 : 503, { ready, dependencies });
+      const { status, dependencies } = health.status();
+      const ready = status !== 'down';
+      const known = dependencies.filter((dependency) => dependency.status !== 'unknown');
+      const shown = known.map(({ name, status, since }) => ({ name, status, since }));
+      sendJson(response, ready ? 200 : 503, { ready, status, dependencies: shown });
     },
     '/metrics': async (_, response) => {
       const text = await metrics();

@@ -5,12 +5,14 @@ import { fieldInvalid, LatchkeyError } from '../base/error.ts';
 import { FairPlaces } from '../base/fair-places.ts';
 import { REASONS } from '../base/reasons.ts';
 import { authenticate } from '../domain/access/authenticate.ts';
+import { limitCalls } from '../domain/access/limit-calls.ts';
 import { watchValidity } from '../domain/access/watch-validity.ts';
 import type { App, Call } from '../domain/call.ts';
 import { type ProxySink, proxyRequest } from '../domain/requests/proxy-request.ts';
 import { namedByConnection } from '../domain/requests/shown-headers.ts';
 import { callerAddress } from './address.ts';
 import { sendFailure } from './failure.ts';
+import { type LoadShedder, overloaded } from './load-shedder.ts';
 import { presentedCredential } from './pipeline/authenticate.ts';
 import { requestIdOf } from './pipeline/exchange.ts';
 import { asLatchkeyError } from './pipeline/status.ts';
@@ -26,12 +28,14 @@ export class RequestProxy {
   readonly #app: App;
   readonly #total: Counter<'code'>;
   readonly #places: FairPlaces;
+  readonly #shedder: LoadShedder;
   #inFlight = 0;
   #whenIdle: (() => void) | null = null;
 
-  constructor(app: App) {
+  constructor(app: App, shedder: LoadShedder) {
     this.#app = app;
     this.#places = new FairPlaces(app.config.proxyMaxInFlight);
+    this.#shedder = shedder;
     const registers = [app.metrics.registry];
     const help = 'Requests passed on, by how they ended: OK or the code of an error of ours.';
     this.#total = new Counter({
@@ -58,15 +62,19 @@ export class RequestProxy {
     const requestId = requestIdOf(header('x-request-id'));
     response.setHeader('x-request-id', requestId);
     const transfer = new Transfer(request, response, url);
+    const load = { startedAt };
     this.#inFlight += 1;
     let failure: LatchkeyError | null = null;
     let call: Call | null = null;
     let place: ReturnType<FairPlaces['take']> = null;
     let unwatch = () => {};
     try {
+      if (!this.#shedder.enter(load)) throw overloaded();
       call = await this.#callOf(request, header, requestId, transfer);
+      if (!this.#shedder.admits(load, call.principal.tenantId, false)) throw overloaded();
       place = this.#places.take(call.principal.tenantId);
       if (!place) throw overloaded();
+      limitCalls(this.#app, call.principal);
       unwatch = watchValidity(call, (error) => transfer.interrupt(error));
       await proxyRequest(call, proxiedRequest(request, url, credentialOf(header)), transfer);
       transfer.end();
@@ -78,6 +86,7 @@ export class RequestProxy {
       unwatch();
       place?.done();
       this.#inFlight -= 1;
+      this.#shedder.leave(load);
       if (this.#inFlight === 0) this.#whenIdle?.();
       this.#report(request, transfer, { call, failure, requestId, ms: performance.now() - startedAt });
     }
@@ -103,7 +112,7 @@ export class RequestProxy {
     const { remoteAddress = '' } = request.socket;
     const address = callerAddress(remoteAddress, header('x-forwarded-for'), app.config.trustedProxies);
     const actsFor = header('latchkey-user') || undefined;
-    const principal = await authenticate(app, { credential: credentialOf(header), actsFor });
+    const principal = await authenticate(app, { credential: credentialOf(header), actsFor, address });
     return { app, principal, requestId, address, signal };
   }
 
@@ -134,10 +143,6 @@ export class RequestProxy {
     if (failure?.reason === 'INTERNAL') this.#app.log.error({ ...line, ...actor, err: failure.cause }, 'proxy failed');
     else this.#app.log.info({ ...line, ...actor, ...reason }, 'proxy');
   }
-}
-
-function overloaded(): LatchkeyError {
-  return new LatchkeyError('OVERLOADED', { retryAfterMs: 1_000 });
 }
 
 /** Clients of providers present what they take for the provider's key in their provider's way: `Bearer`, `x-api-key`, or Basic, whose password it is. */

@@ -42,6 +42,7 @@ const DOMAIN: readonly (readonly string[])[] = [
   ['endpoints'],
   ['connectors'],
   ['langflow'],
+  ['status'],
   ['removal', 'keys'],
 ];
 const MAY_IMPORT_GEN = ['handlers', 'server'];

@@ -56,7 +56,7 @@ describe('Row-level security', () => {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'latchkey' and c.relkind in ('r', 'p')`,
     );
     const tables = rows.filter((row) => !SHARED.includes(row.name));
-    expect(tables.length).toBe(32);
+    expect(tables.length).toBe(34);
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ enabled: true, forced: true });
       expect(table.policies, table.name).toContain('tenant_isolation');
@@ -191,7 +191,7 @@ describe('Row-level security', () => {
     await asService(async (client) => {
       const { rows } = await client.query(`select * from latchkey.route_tenants('', false, 10, 0)`);
       expect(Object.keys(rows[0])).toEqual([
-        ...['tenant_id', 'display_name', 'create_time', 'state', 'delete_time', 'erase_time'],
+        ...['tenant_id', 'display_name', 'create_time', 'state', 'delete_time', 'erase_time', 'limits'],
       ]);
       await expect(client.query('select tenant_id from latchkey.api_key')).resolves.toMatchObject({ rowCount: 0 });
       const grants = await server.database.sql<{ column_name: string; table_name: string }>(
@@ -275,6 +275,8 @@ describe('Row-level security', () => {
         'provider_account.provider',
         'provider_account.remote_id',
         'provider_account.tenant_id',
+        'rate_bucket.settle_time',
+        'rate_bucket.tenant_id',
         'rate_window.tenant_id',
         'rate_window.times',
         'revocation.id',
@@ -284,6 +286,7 @@ describe('Row-level security', () => {
         'tenant.delete_time',
         'tenant.display_name',
         'tenant.erase_time',
+        'tenant.limits',
         'tenant.state',
         'tenant.tenant_id',
       ]);

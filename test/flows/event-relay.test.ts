@@ -103,7 +103,7 @@ describe('The relay', () => {
     await expect
       .poll(async () => (await ready()).dependencies, WITHIN)
       .toContainEqual({
-        ...{ name: 'kafka', status: 'degraded', detail: expect.stringContaining('does not answer') },
+        ...{ name: 'kafka', status: 'degraded', since: expect.any(String) },
       });
     expect((await ready()).ready).toBe(true);
     const lag = async () =>
@@ -117,7 +117,7 @@ describe('The relay', () => {
     await expect
       .poll(async () => (await ready()).dependencies, WITHIN)
       .toContainEqual({
-        ...{ name: 'kafka', status: 'up', detail: '' },
+        ...{ name: 'kafka', status: 'up', since: expect.any(String) },
       });
   });
 });

@@ -10,6 +10,7 @@ import { EventService } from '../../gen/latchkey/v1/event_service_pb.ts';
 import { IntegrationService } from '../../gen/latchkey/v1/integration_service_pb.ts';
 import { LangflowService } from '../../gen/latchkey/v1/langflow_service_pb.ts';
 import { SecretService } from '../../gen/latchkey/v1/secret_service_pb.ts';
+import { StatusService } from '../../gen/latchkey/v1/status_service_pb.ts';
 import { WebhookService } from '../../gen/latchkey/v1/webhook_service_pb.ts';
 import { type Replica, startReplica } from '../../src/app.ts';
 import { errorSummary } from '../../src/base/log.ts';
@@ -39,6 +40,8 @@ export function testEnv(
     LATCHKEY_ADMIN_KEY: ADMIN_KEY,
     LOG_LEVEL: 'debug',
     SHUTDOWN_GRACE_MS: '5000',
+    // The machine is shared by what else is tested.
+    MIN_IN_FLIGHT: '2000',
     ...extra,
   };
 }
@@ -64,6 +67,7 @@ export type Clients = {
   access: Client<typeof AccessService>;
   audit: Client<typeof AuditService>;
   events: Client<typeof EventService>;
+  status: Client<typeof StatusService>;
 };
 
 type Options = {
@@ -198,5 +202,6 @@ export function clientsOf(transport: Transport): Clients {
     access: createClient(AccessService, transport),
     audit: createClient(AuditService, transport),
     events: createClient(EventService, transport),
+    status: createClient(StatusService, transport),
   };
 }

@@ -31,12 +31,11 @@ describe('The HTTP side', () => {
     expect(await (await fetch(`${server.httpUrl}/healthz`)).json()).toEqual({ status: 'ok' });
     const ready = await fetch(`${server.httpUrl}/readyz`);
     expect(ready.status).toBe(200);
+    const up = ['database', 'listener', 'queue', 'master_key', 'audit'];
     expect(await ready.json()).toEqual({
       ready: true,
-      dependencies: [
-        { name: 'database', status: 'up', detail: '' },
-        { name: 'listener', status: 'up', detail: '' },
-      ],
+      status: 'up',
+      dependencies: up.map((name) => ({ name, status: 'up', since: expect.any(String) })),
     });
     const metrics = await (await fetch(`${server.httpUrl}/metrics`)).text();
     for (const name of [

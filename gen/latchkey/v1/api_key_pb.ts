@@ -8,13 +8,15 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { RateLimit } from "./limits_pb.ts";
+import { file_latchkey_v1_limits } from "./limits_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/api_key.proto.
  */
 export const file_latchkey_v1_api_key: GenFile = /*@__PURE__*/
-  fileDesc("ChlsYXRjaGtleS92MS9hcGlfa2V5LnByb3RvEgtsYXRjaGtleS52MSKNAgoGQXBpS2V5EgoKAmlkGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRIOCgZzY29wZXMYAyADKAkSEwoLcHJvamVjdF9pZHMYBCADKAkSEAoIb3BlcmF0b3IYBSABKAgSLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3Jldm9rZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtjcmVhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoPY3JlYXRvcl91c2VyX2lkGAkgASgJYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChlsYXRjaGtleS92MS9hcGlfa2V5LnByb3RvEgtsYXRjaGtleS52MSK5AgoGQXBpS2V5EgoKAmlkGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRIOCgZzY29wZXMYAyADKAkSEwoLcHJvamVjdF9pZHMYBCADKAkSEAoIb3BlcmF0b3IYBSABKAgSLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3Jldm9rZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtjcmVhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoPY3JlYXRvcl91c2VyX2lkGAkgASgJEioKCnJhdGVfbGltaXQYCiABKAsyFi5sYXRjaGtleS52MS5SYXRlTGltaXRiBnByb3RvMw", [file_google_protobuf_timestamp, file_latchkey_v1_limits]);
 
 /**
  * An API key, without its text.
@@ -84,6 +86,13 @@ export type ApiKey = Message<"latchkey.v1.ApiKey"> & {
    * @generated from field: string creator_user_id = 9;
    */
   creatorUserId: string;
+
+  /**
+   * How many calls it may make; absent: as for each caller of its tenant.
+   *
+   * @generated from field: latchkey.v1.RateLimit rate_limit = 10;
+   */
+  rateLimit?: RateLimit | undefined;
 };
 
 /**

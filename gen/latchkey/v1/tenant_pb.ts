@@ -8,13 +8,15 @@ import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2"
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { TenantLimits } from "./limits_pb.ts";
+import { file_latchkey_v1_limits } from "./limits_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file latchkey/v1/tenant.proto.
  */
 export const file_latchkey_v1_tenant: GenFile = /*@__PURE__*/
-  fileDesc("ChhsYXRjaGtleS92MS90ZW5hbnQucHJvdG8SC2xhdGNoa2V5LnYxIuUBCgZUZW5hbnQSCgoCaWQYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgVzdGF0ZRgEIAEoDjIYLmxhdGNoa2V5LnYxLlRlbmFudFN0YXRlEi8KC2RlbGV0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgplcmFzZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCp5CgtUZW5hbnRTdGF0ZRIcChhURU5BTlRfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNURU5BTlRfU1RBVEVfQUNUSVZFEAESGQoVVEVOQU5UX1NUQVRFX0RFTEVUSU5HEAISGAoUVEVOQU5UX1NUQVRFX0VSQVNJTkcQA2IGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChhsYXRjaGtleS92MS90ZW5hbnQucHJvdG8SC2xhdGNoa2V5LnYxIpACCgZUZW5hbnQSCgoCaWQYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgVzdGF0ZRgEIAEoDjIYLmxhdGNoa2V5LnYxLlRlbmFudFN0YXRlEi8KC2RlbGV0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgplcmFzZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgZsaW1pdHMYByABKAsyGS5sYXRjaGtleS52MS5UZW5hbnRMaW1pdHMqeQoLVGVuYW50U3RhdGUSHAoYVEVOQU5UX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTVEVOQU5UX1NUQVRFX0FDVElWRRABEhkKFVRFTkFOVF9TVEFURV9ERUxFVElORxACEhgKFFRFTkFOVF9TVEFURV9FUkFTSU5HEANiBnByb3RvMw", [file_google_protobuf_timestamp, file_latchkey_v1_limits]);
 
 /**
  * A tenant: nothing of one is seen by another.
@@ -63,6 +65,13 @@ export type Tenant = Message<"latchkey.v1.Tenant"> & {
    * @generated from field: google.protobuf.Timestamp erase_time = 6;
    */
   eraseTime?: Timestamp | undefined;
+
+  /**
+   * How much it may use.
+   *
+   * @generated from field: latchkey.v1.TenantLimits limits = 7;
+   */
+  limits?: TenantLimits | undefined;
 };
 
 /**

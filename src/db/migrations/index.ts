@@ -13,6 +13,7 @@ import { Migration0012AuditChain } from './0012-audit-chain.ts';
 import { Migration0013EventEndpoints } from './0013-event-endpoints.ts';
 import { Migration0014Connectors } from './0014-connectors.ts';
 import { Migration0015Removal } from './0015-removal.ts';
+import { Migration0016Limits } from './0016-limits.ts';
 import { Migration0017Shares } from './0017-shares.ts';
 import { Migration0018Relays } from './0018-relays.ts';
 
@@ -33,6 +34,7 @@ export const migrations = [
   { name: '0013-event-endpoints', class: Migration0013EventEndpoints },
   { name: '0014-connectors', class: Migration0014Connectors },
   { name: '0015-removal', class: Migration0015Removal },
+  { name: '0016-limits', class: Migration0016Limits },
   { name: '0017-shares', class: Migration0017Shares },
   { name: '0018-relays', class: Migration0018Relays },
 ];

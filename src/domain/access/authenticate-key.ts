@@ -2,8 +2,10 @@ import { LatchkeyError } from '../../base/error.ts';
 import { sameHash } from '../../crypto/constant-time.ts';
 import { sha256 } from '../../crypto/keyring.ts';
 import { hot } from '../../db/hot.ts';
+import type { StoredLimits, StoredRate } from '../../model/tenant.ts';
 import type { App, Principal } from '../call.ts';
 import { ADMIN_KEY_ID, apiKeyIdOf, isAdminKey } from './api-key-text.ts';
+import { callRates } from './call-rates.ts';
 import { findUserId } from './find-user.ts';
 import type { Presented } from './presented.ts';
 import { principalOfKey } from './principal.ts';
@@ -15,6 +17,8 @@ type KeyRow = {
   operator: boolean;
   expire_time: Date | null;
   revoke_time: Date | null;
+  rate_limit: StoredRate | null;
+  limits: StoredLimits;
 };
 
 /** Who an API key is. Null where it is unknown, revoked or expired. */
@@ -33,6 +37,7 @@ export async function authenticateKey(app: App, { credential, actsFor }: Present
     projectIds: row.project_ids,
     operator: row.operator,
     expireTime: row.expire_time && new Date(row.expire_time),
+    rates: callRates(app, row.limits, row.rate_limit),
   };
   if (actsFor === undefined) return principalOfKey(key, null);
   if (!principalOfKey(key, null).permissions.has('user:act_as')) {

@@ -1,11 +1,13 @@
 import type { JWTPayload } from 'jose';
 import { LatchkeyError } from '../../base/error.ts';
 import { newId } from '../../base/id.ts';
+import { Tenant } from '../../model/tenant.ts';
 import { User } from '../../model/user.ts';
 import { audit } from '../audit/audit.ts';
 import type { App, Principal } from '../call.ts';
-import { change } from '../change.ts';
+import { change, changeIn } from '../change.ts';
 import { event } from '../events/event.ts';
+import { callRates } from './call-rates.ts';
 import { ensureTenant } from './ensure-tenant.ts';
 import { ROLE_NAMES } from './permissions.ts';
 import type { Presented } from './presented.ts';
@@ -29,12 +31,10 @@ export async function authenticateToken(app: App, { credential, actsFor }: Prese
   if (typeof tenantId !== 'string' || !TENANT_ID.test(tenantId)) throw new LatchkeyError('CREDENTIALS_INVALID');
   const mappedRoles = rolesOfGroups(config.identity.groupsOfRole, await groupsOf(app, claims, credential));
   const user = await seeUser(app, tenantId, claims, mappedRoles);
+  const { limits } = await changeIn(app, tenantId, (em) => em.findOneOrFail(Tenant, { tenantId }));
   const { id, assignedRoles } = user;
-  return principalOfUser(
-    { tenantId, id, assignedRoles, roles: user.roles() },
-    projectsOf(app, claims),
-    claims.exp! * 1000,
-  );
+  const of = { tenantId, id, assignedRoles, roles: user.roles() };
+  return principalOfUser(of, projectsOf(app, claims), claims.exp! * 1000, callRates(app, limits, null));
 }
 
 async function groupsOf(app: App, claims: JWTPayload, token: string): Promise<string[]> {

@@ -4,13 +4,14 @@ import { SecretText } from '../../base/secret-text.ts';
 import { sha256 } from '../../crypto/keyring.ts';
 import type { Em } from '../../db/transaction.ts';
 import { ApiKey } from '../../model/api-key.ts';
-import { Tenant } from '../../model/tenant.ts';
+import { type StoredRate, Tenant } from '../../model/tenant.ts';
 import { audit } from '../audit/audit.ts';
 import type { ToolCall } from '../call.ts';
 import { change } from '../change.ts';
 import { event } from '../events/event.ts';
 import { once } from '../once.ts';
 import { apiKeyText } from './api-key-text.ts';
+import { callRates } from './call-rates.ts';
 import { callIn, refuseDeletedTenant, tenantNotFound } from './ensure-tenant.ts';
 import { expandScopes } from './permissions.ts';
 
@@ -21,6 +22,8 @@ export type NewApiKey = {
   expireTime: Date | null;
   /** Empty: the caller's. */
   tenantId: string;
+  /** Null: as for each caller of the tenant. */
+  rateLimit: StoredRate | null;
   requestId: string;
 };
 
@@ -36,15 +39,15 @@ export function createApiKey(call: ToolCall, input: NewApiKey): Promise<CreatedA
   const within = callInTenantOf(call, input.tenantId);
   const { tenantId } = within.principal;
   const id = newId('key', now.getTime());
-  const content = JSON.stringify([input.displayName, input.scopes, projectIds, input.expireTime]);
+  const content = JSON.stringify([input.displayName, input.scopes, projectIds, input.expireTime, input.rateLimit]);
   return change(within, async (em) => {
-    await refuseUnknownTenant(em, tenantId);
+    refuseHigherRate(call, await tenantOf(em, tenantId), input.rateLimit);
     return once<CreatedApiKey>(em, within, { method: 'CreateApiKey', requestId: input.requestId, content }, id, {
       async make() {
         const text = apiKeyText(id);
-        const { displayName, scopes, expireTime } = input;
+        const { displayName, scopes, expireTime, rateLimit } = input;
         const apiKey = em.create(ApiKey, {
-          ...{ tenantId, id, displayName, scopes, projectIds, expireTime },
+          ...{ tenantId, id, displayName, scopes, projectIds, expireTime, rateLimit },
           ...{ hash: sha256(text), operator: false, createTime: now, revokeTime: null },
           creatorUserId: call.principal.kind === 'user' ? call.principal.id : '',
         });
@@ -67,9 +70,20 @@ function callInTenantOf(call: ToolCall, tenantId: string): ToolCall {
   return callIn(call, tenantId);
 }
 
-async function refuseUnknownTenant(em: Em, tenantId: string): Promise<void> {
-  if (!(await em.findOne(Tenant, { tenantId }))) throw tenantNotFound(tenantId);
+async function tenantOf(em: Em, tenantId: string): Promise<Tenant> {
+  const tenant = await em.findOne(Tenant, { tenantId });
+  if (!tenant) throw tenantNotFound(tenantId);
   await refuseDeletedTenant(em, tenantId);
+  return tenant;
+}
+
+/** Only the operator gives a key more calls than each caller of its tenant may make. */
+function refuseHigherRate({ app, principal }: ToolCall, { limits }: Tenant, wanted: StoredRate | null): void {
+  if (!wanted || principal.permissions.has('tenant:manage')) return;
+  const most = callRates(app, limits, null)?.caller;
+  const rate = callRates(app, limits, wanted)?.caller;
+  if (!most || (rate && rate.perSecond <= most.perSecond && rate.burst <= most.burst)) return;
+  throw new LatchkeyError('PERMISSION_MISSING', { metadata: { permission: 'tenant:manage' } });
 }
 
 /** A key may do no more than who makes it. */

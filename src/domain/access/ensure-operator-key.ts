@@ -52,7 +52,7 @@ function addKey(call: Call, em: Em, id: string, hash: Buffer): void {
       operator: true,
       creatorUserId: '',
     },
-    ...{ createTime: new Date(call.app.clock.now()), expireTime: null, revokeTime: null },
+    ...{ createTime: new Date(call.app.clock.now()), expireTime: null, revokeTime: null, rateLimit: null },
   });
   em.persist(apiKey);
   audit(em, call, 'api_key_created', { type: 'api_key', id }, { after: apiKey.summary() });

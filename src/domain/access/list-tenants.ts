@@ -1,10 +1,13 @@
 import { fieldInvalid } from '../../base/error.ts';
 import { hot } from '../../db/hot.ts';
 import { type Page, type PageRequest, pageSizeOf } from '../../db/paging.ts';
-import type { Tenant, TenantState } from '../../model/tenant.ts';
+import type { StoredLimits, Tenant, TenantState } from '../../model/tenant.ts';
 import type { Call } from '../call.ts';
 
-export type TenantRow = Pick<Tenant, 'tenantId' | 'displayName' | 'createTime' | 'state' | 'deleteTime' | 'eraseTime'>;
+export type TenantRow = Pick<
+  Tenant,
+  'tenantId' | 'displayName' | 'createTime' | 'state' | 'deleteTime' | 'eraseTime' | 'limits'
+>;
 type Row = {
   tenant_id: string;
   display_name: string;
@@ -12,6 +15,7 @@ type Row = {
   state: TenantState;
   delete_time: string | null;
   erase_time: string | null;
+  limits: StoredLimits;
 };
 
 export type TenantOrder = 'ID_ASC' | 'ID_DESC';
@@ -31,6 +35,7 @@ export async function listTenants(call: Call, order: TenantOrder, request: PageR
     state: row.state,
     deleteTime: row.delete_time ? new Date(row.delete_time) : null,
     eraseTime: row.erase_time ? new Date(row.erase_time) : null,
+    limits: row.limits,
   }));
   const last = rows.length > size ? items.at(-1) : undefined;
   return {

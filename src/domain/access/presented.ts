@@ -4,4 +4,6 @@ export type Presented = {
   credential: string;
   /** Of `latchkey-user`: the user whom an API key acts for. */
   actsFor: string | undefined;
+  /** Network address of who presents it. */
+  address: string;
 };

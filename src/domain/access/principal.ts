@@ -1,4 +1,4 @@
-import type { App, Call, Principal, ToolApp, ToolCall } from '../call.ts';
+import type { App, Call, CallRates, Principal, ToolApp, ToolCall } from '../call.ts';
 import { expandScopes, type Permission, permissionsOf, ROLES } from './permissions.ts';
 
 /** What concerns the whole tenant, and so no key that is limited to projects. */
@@ -23,6 +23,7 @@ type KeyIdentity = {
   projectIds: readonly string[];
   operator: boolean;
   expireTime: Date | null;
+  rates: CallRates | null;
 };
 
 /** A user, with what their roles permit. `projectIds` null: no claim limits them. */
@@ -30,6 +31,7 @@ export function principalOfUser(
   user: UserIdentity,
   projectIds: readonly string[] | null,
   expiresAt: number,
+  rates: CallRates | null,
 ): Principal {
   const { all, own } = permissionsOf(user.roles);
   const administrator = user.roles.includes('admin');
@@ -45,6 +47,7 @@ export function principalOfUser(
     assignedRoles: user.assignedRoles,
     administrator,
     expiresAt,
+    rates,
   };
 }
 
@@ -62,6 +65,7 @@ export function principalOfKey(key: KeyIdentity, actsFor: string | null): Princi
     projectIds,
     administrator: scopes.includes('*') && !projectIds && !actsFor,
     expiresAt: key.expireTime?.getTime() ?? NEVER,
+    rates: key.rates,
   };
 }
 
@@ -69,7 +73,7 @@ export function principalOfKey(key: KeyIdentity, actsFor: string | null): Princi
 export function operatorCall(app: ToolApp, tenantId: string): ToolCall {
   const principal: Principal = {
     ...{ tenantId, kind: 'system', id: '', userId: null, permissions: new Set(expandScopes(['*'])) },
-    ...{ ownPermissions: new Set(), projectIds: null, administrator: true, expiresAt: NEVER },
+    ...{ ownPermissions: new Set(), projectIds: null, administrator: true, expiresAt: NEVER, rates: null },
   };
   return { app, principal, requestId: '', address: '', signal: new AbortController().signal };
 }
@@ -78,7 +82,8 @@ export function operatorCall(app: ToolApp, tenantId: string): ToolCall {
 export function systemCall(app: App, tenantId: string): Call {
   const principal: Principal = {
     ...{ tenantId, kind: 'system', id: '', userId: null },
-    ...{ permissions: new Set(), ownPermissions: new Set(), projectIds: null, administrator: true, expiresAt: NEVER },
+    ...{ permissions: new Set(), ownPermissions: new Set(), projectIds: null, administrator: true },
+    ...{ expiresAt: NEVER, rates: null },
   };
   return { app, principal, requestId: '', address: '', signal: new AbortController().signal };
 }

@@ -9,6 +9,7 @@ import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { change, read } from '../change.ts';
 import { refuseUnlessMayCreate } from '../connections/owner.ts';
+import { refuseOverLimit } from '../connections/refuse-over-limit.ts';
 import { event } from '../events/event.ts';
 import { findProvider } from '../integrations/find-provider.ts';
 import { behaviourAt, instanceFor } from '../integrations/provider-instance.ts';
@@ -63,7 +64,7 @@ async function behaviourWithAccounts(call: Call, provider: string): Promise<Prov
   return behaviour;
 }
 
-/** Writes down name and password before anything is sent. An account that the user-service knows is taken over. */
+/** Writes down name and password before anything is sent, and only where there may be a connection for it. An account that the user-service knows is taken over. */
 async function begin(call: Call, behaviour: ProviderBehaviour, instance: ProviderInstance): Promise<ProviderAccount> {
   refuseUnlessMayCreate(call);
   const { app, principal } = call;
@@ -73,6 +74,7 @@ async function begin(call: Call, behaviour: ProviderBehaviour, instance: Provide
   const state = known ?? freshState(id);
   const seal = await app.keyring.sealer(tenantId);
   return change(call, async (em) => {
+    await refuseOverLimit(em, call, 1);
     const now = new Date(app.clock.now());
     const [inserted] = await em.execute<{ id: string }[]>(
       `insert into latchkey.provider_account (tenant_id, id, provider, base_url, owner_user_id, integration_id, status, username, remote_id, sealed, generation, lease_epoch, user_service, create_time, update_time)

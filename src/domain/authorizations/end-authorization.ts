@@ -25,7 +25,7 @@ function callOf(app: App, tenantId: string, { kind, id, userId, address }: Start
     app,
     principal: {
       ...{ tenantId, kind, id, userId, permissions: new Set(), ownPermissions: new Set(), projectIds: null },
-      ...{ administrator: false, expiresAt: Number.POSITIVE_INFINITY },
+      ...{ administrator: false, expiresAt: Number.POSITIVE_INFINITY, rates: null },
     },
     ...{ requestId: '', address, signal: new AbortController().signal },
   };

@@ -10,6 +10,7 @@ import type { Call } from '../call.ts';
 import { flushNamed } from '../connections/connection-input.ts';
 import { DEFAULT_CHECKS } from '../connections/create-connection.ts';
 import { ownerFor, refuseUnknownUser } from '../connections/owner.ts';
+import { refuseOverLimit } from '../connections/refuse-over-limit.ts';
 import { event } from '../events/event.ts';
 import { isStarter } from './find-authorization.ts';
 
@@ -27,7 +28,7 @@ export type NewPendingConnection = {
 /**
  * Makes the connection that an authorization is for. One that was begun under the same name, by the same integration for the same owner, and never
  * authorized is taken up again: a person who closed the window starts anew.
- * Fails with CONNECTION_NAME_TAKEN, USER_NOT_FOUND, PERMISSION_MISSING.
+ * Fails with CONNECTION_NAME_TAKEN, CONNECTION_LIMIT_REACHED, USER_NOT_FOUND, PERMISSION_MISSING.
  */
 export async function pendingConnection(
   em: Em,
@@ -71,6 +72,7 @@ export async function pendingConnection(
     ...{ enabled: true, version: 1, lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
   });
   await flushNamed(em, name);
+  await refuseOverLimit(em, call);
   const resource = { type: 'connection', id };
   audit(em, call, 'connection_created', resource, { after: connection.summary() });
   event(em, call, 'connection.created', connection.aggregate(), connection.summary());

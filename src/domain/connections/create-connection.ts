@@ -17,6 +17,7 @@ import { type ConnectionView, viewOf } from './connection-view.ts';
 import { findConnection } from './find-connection.ts';
 import { ownerFor, refuseUnknownUser } from './owner.ts';
 import { checkCredential, integrationFor, overHeaders, requestDefaults } from './provider-rules.ts';
+import { refuseOverLimit } from './refuse-over-limit.ts';
 import { type CredentialInput, storeCredential } from './store-credential.ts';
 
 export type NewConnection = {
@@ -60,7 +61,7 @@ export const DEFAULT_CHECKS: Pick<
 /** A create request: `content` is what it says, to tell a repeat from another request under the same id. */
 export type CreateRequest = { requestId: string; content: string };
 
-/** Stores a connection. Fails with CONNECTION_NAME_TAKEN, SECRET_MISSING, USER_NOT_FOUND, INTEGRATION_NOT_FOUND, PERMISSION_MISSING, FIELD_INVALID, REQUEST_ID_REUSED. */
+/** Stores a connection. Fails with CONNECTION_NAME_TAKEN, CONNECTION_LIMIT_REACHED, SECRET_MISSING, USER_NOT_FOUND, INTEGRATION_NOT_FOUND, PERMISSION_MISSING, FIELD_INVALID, REQUEST_ID_REUSED. */
 export async function createConnection(
   call: Call,
   input: NewConnection,
@@ -103,7 +104,7 @@ export async function createConnection(
   });
 }
 
-/** Adds a connection whose owner and provider have been checked, with its credential. Fails with CONNECTION_NAME_TAKEN, SECRET_MISSING, PERMISSION_MISSING. */
+/** Adds a connection whose owner and provider have been checked, with its credential. Fails with CONNECTION_NAME_TAKEN, CONNECTION_LIMIT_REACHED, SECRET_MISSING, PERMISSION_MISSING. */
 export async function addConnection(
   em: Em,
   call: Call,
@@ -125,6 +126,7 @@ export async function addConnection(
       webhookSignatureSecret && seal(webhookSecretPlace(tenantId, id), Buffer.from(webhookSignatureSecret.reveal())),
   });
   await flushNamed(em, fields.name);
+  await refuseOverLimit(em, call);
   await storeCredential(em, call, seal, connection, credential);
   if (connection.checkSchedule !== 'OFF') await scheduleChecks(em, connection);
   const resource = { type: 'connection', id };

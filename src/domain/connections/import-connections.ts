@@ -14,6 +14,7 @@ import { addConnection } from './create-connection.ts';
 import { readLegacyConnection } from './legacy-connection.ts';
 import type { Remark } from './legacy-document.ts';
 import { overHeaders, requestDefaults } from './provider-rules.ts';
+import { refuseOverLimit } from './refuse-over-limit.ts';
 
 export type ImportAction = 'CREATED' | 'WOULD_CREATE' | 'SKIPPED' | 'FAILED';
 /** What became of one document. */
@@ -29,7 +30,7 @@ export type ImportRequest = {
 
 /**
  * Makes connections of another system's documents: of all, or of none where one is wrong.
- * Fails with PERMISSION_MISSING, and CONNECTION_NAME_TAKEN where a name is taken meanwhile.
+ * Fails with PERMISSION_MISSING, CONNECTION_LIMIT_REACHED where they would be too many, and CONNECTION_NAME_TAKEN where a name is taken meanwhile.
  */
 export async function importConnections(call: Call, request: ImportRequest): Promise<ImportRow[]> {
   refuseUnlessForAll(call);
@@ -99,6 +100,7 @@ async function addPending(
     ...{ lastTestedAt: null, lastUsedAt: null, createTime: now, updateTime: now },
   });
   await flushNamed(em, fields.name);
+  await refuseOverLimit(em, call);
   const resource = { type: 'connection', id };
   audit(em, call, 'connection_created', resource, { after: connection.summary() });
   event(em, call, 'connection.created', connection.aggregate(), connection.summary());

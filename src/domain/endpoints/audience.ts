@@ -63,7 +63,7 @@ function holds(filter: string, event: EventBody): boolean {
 function principalOf({ tenantId, audience }: EventEndpoint): Principal {
   const { administrator, permissions, projectIds } = audience;
   return {
-    ...{ tenantId, kind: 'system', id: '', userId: null, administrator, projectIds, expiresAt: 0 },
+    ...{ tenantId, kind: 'system', id: '', userId: null, administrator, projectIds, expiresAt: 0, rates: null },
     ...{ permissions: new Set(permissions), ownPermissions: new Set() },
   };
 }

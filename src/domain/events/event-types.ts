@@ -77,6 +77,7 @@ export const EVENT_TYPES = {
   'api_key.created': other,
   'api_key.revoked': other,
   'tenant.created': other,
+  'tenant.updated': other,
   'tenant.deleted': other,
   'tenant.erased': other,
 } as const satisfies Record<string, Mapping>;

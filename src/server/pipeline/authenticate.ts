@@ -7,11 +7,12 @@ const BEARER = /^Bearer +(\S+)$/i;
 
 /** Who calls: `authorization: Bearer` with a token or a key, or `x-api-key` with a key. Public methods need nobody, and know who says who they are. */
 export function authenticate(app: App, exchange: Exchange): void | Promise<void> {
-  const { method, header } = exchange.incoming;
+  const { method, header, address } = exchange.incoming;
   if (method.access.public && !header('authorization') && !header('x-api-key')) return;
   const principal = authenticateCaller(app, {
     credential: presentedCredential(header),
     actsFor: header('latchkey-user') || undefined,
+    address,
   });
   if (principal instanceof Promise) return principal.then((found) => set(exchange, found));
   set(exchange, principal);

@@ -11,6 +11,8 @@ export type Incoming = {
   header(name: string): string | undefined;
   /** Network address of the caller. */
   address: string;
+  /** Whether the caller's deadline has passed, by the clock: the timer for it may be late. */
+  expired(): boolean;
 };
 
 /** One call on its way through the pipeline. */
@@ -29,6 +31,8 @@ export class Exchange {
   /** Its message was read and its handler is, or was, at work. */
   running = false;
   finished = false;
+  /** It was refused because there were too many. */
+  shed = false;
 
   constructor(incoming: Incoming) {
     this.incoming = incoming;

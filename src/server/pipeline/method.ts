@@ -12,8 +12,15 @@ export type Method = {
   path: string;
   access: Access;
   handler: UnaryHandler | StreamHandler;
+  /** Who goes first where not all calls can be borne: `always` costs nothing and is never refused. */
+  priority: 'always' | 'urgent' | 'ordinary';
   labels: { grpc_type: 'unary' | 'server_stream'; grpc_service: string; grpc_method: string };
 };
+
+const PRIORITIES = new Map<string, Method['priority']>([
+  ['/latchkey.v1.StatusService/GetStatus', 'always'],
+  ['/latchkey.v1.ConnectionService/GetCredentials', 'urgent'],
+]);
 
 /** The methods of services. Throws StartError where one does not say who may call it, or says it wrongly. */
 export function methodsOf(services: readonly ServiceHandlers[]): Method[] {
@@ -29,7 +36,7 @@ function methodOf(desc: DescMethod, handler: UnaryHandler | StreamHandler | unde
     throw new StartError(`${path} streams from the client`);
   const grpc_type = desc.methodKind === 'unary' ? 'unary' : 'server_stream';
   const labels = { grpc_type, grpc_service: desc.parent.typeName, grpc_method: desc.name } as const;
-  return { desc, path, access: accessOf(desc, path), handler, labels };
+  return { desc, path, access: accessOf(desc, path), handler, priority: PRIORITIES.get(path) ?? 'ordinary', labels };
 }
 
 function accessOf(desc: DescMethod, path: string): Access {

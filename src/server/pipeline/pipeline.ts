@@ -1,9 +1,11 @@
 import type { Message } from '@bufbuild/protobuf';
 import { Gauge } from 'prom-client';
 import { LatchkeyError } from '../../base/error.ts';
+import { limitCalls } from '../../domain/access/limit-calls.ts';
 import { watchValidity } from '../../domain/access/watch-validity.ts';
 import type { App, Principal } from '../../domain/call.ts';
 import type { StreamHandler, UnaryHandler } from '../../handlers/implement.ts';
+import { type LoadShedder, overloaded } from '../load-shedder.ts';
 import { authenticate } from './authenticate.ts';
 import { authorise } from './authorise.ts';
 import { Exchange, type Incoming } from './exchange.ts';
@@ -18,33 +20,38 @@ export type Decode = () => Message;
 export type Encode<T> = (response: Message) => T;
 
 const TIME_CHECK_MS = 100;
+/** Stands for the tenant of calls without one. */
+const NOBODYS = '-';
 
 /** Who calls a public method. */
 const NOBODY: Principal = {
   ...{ tenantId: '', kind: 'system', id: '', userId: null, permissions: new Set(), ownPermissions: new Set() },
-  ...{ projectIds: [], administrator: false, expiresAt: Number.POSITIVE_INFINITY },
+  ...{ projectIds: [], administrator: false, expiresAt: Number.POSITIVE_INFINITY, rates: null },
 };
 
 /**
  * The way of every call, the same for each transport. In this order, because each step protects the next:
  *  1. request id, so that whatever happens can be found in the log (Exchange);
  *  2. deadline, so that nothing below can wait for ever: the caller's, which transports tell by `interrupt`, and our own (#limitTime);
- *  3. load shedding, before any work is done for a call that cannot be served;
+ *  3. load shedding, before any work is done for a call that cannot be served; once more when it is known whose it is, for then tenants with more than their share go first;
  *  4. authenticate, before anything of the request is read;
  *  5. authorise, so that only who may call makes us read a message;
- *  6. decode and validate, so that verbs see only what the contract allows;
- *  7. run the handler;
- *  8. errors become ours, so that no transport sees another kind;
- *  9. metrics, log and record of refusals, last, for they tell how it ended.
+ *  6. limit the rate, once it is known whose call it is, and before its message costs anything: a stream counts when it begins, public methods do not;
+ *  7. decode and validate, so that verbs see only what the contract allows;
+ *  8. run the handler;
+ *  9. errors become ours, so that no transport sees another kind;
+ * 10. metrics, log and record of refusals, last, for they tell how it ended.
  */
 export class Pipeline {
   readonly #app: App;
   readonly #metrics = new Map<Method, MethodMetrics>();
   readonly #inFlight = new Set<Exchange>();
+  readonly #shedder: LoadShedder;
   #whenIdle: (() => void) | null = null;
 
-  constructor(app: App, methods: readonly Method[]) {
+  constructor(app: App, methods: readonly Method[], shedder: LoadShedder) {
     this.#app = app;
+    this.#shedder = shedder;
     for (const method of methods) this.#metrics.set(method, methodMetrics(app, method));
     const inFlight = this.#inFlight;
     new Gauge({
@@ -58,7 +65,7 @@ export class Pipeline {
     setInterval(() => this.#limitTime(), TIME_CHECK_MS).unref();
   }
 
-  /** Steps 1 to 5; at once where the caller is remembered. What it throws has been reported. */
+  /** Steps 1 to 6; at once where the caller is remembered. What it throws has been reported. */
   admit(incoming: Incoming): Exchange | Promise<Exchange> {
     const exchange = new Exchange(incoming);
     this.#metricsOf(exchange).started.inc();
@@ -75,7 +82,7 @@ export class Pipeline {
     }
   }
 
-  /** Steps 6 to 9 of a method that answers one message; at once where its handler does. What it throws has been reported. */
+  /** Steps 7 to 10 of a method that answers one message; at once where its handler does. What it throws has been reported. */
   run<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): T | Promise<T> {
     let request: Message | null = null;
     const done = (message: object) => {
@@ -96,7 +103,7 @@ export class Pipeline {
     }
   }
 
-  /** Steps 6 to 9 of a method that answers a stream, which ends where what let it begin is taken back. What it throws has been reported. */
+  /** Steps 7 to 10 of a method that answers a stream, which ends where what let it begin is taken back. What it throws has been reported. */
   async *stream<T>(exchange: Exchange, decode: Decode, encode: Encode<T>): AsyncGenerator<T> {
     let request: Message | null = null;
     let messages: AsyncIterator<object> | undefined;
@@ -166,6 +173,12 @@ export class Pipeline {
   #admitted(exchange: Exchange): Exchange {
     try {
       authorise(exchange);
+      const { principal, incoming } = exchange;
+      const { priority, access } = incoming.method;
+      const tenantId = principal?.tenantId ?? NOBODYS;
+      exchange.shed = priority !== 'always' && !this.#shedder.admits(exchange, tenantId, priority === 'urgent');
+      if (exchange.shed) throw overloaded();
+      if (principal && !access.public) limitCalls(this.#app, principal);
     } catch (error) {
       this.#refuse(exchange, error);
     }
@@ -178,15 +191,23 @@ export class Pipeline {
     throw new Refused(exchange, this.fail(exchange, error, null));
   }
 
+  /** Refuses what cannot be borne, as soon as it is known. */
   #shed(exchange: Exchange): void {
-    if (this.#inFlight.size >= this.#app.config.maxInFlight)
+    const sheddable = exchange.incoming.method.priority !== 'always';
+    if (sheddable && this.#inFlight.size >= this.#app.config.maxInFlight) {
+      this.#shedder.full();
+      exchange.shed = true;
       throw new LatchkeyError('OVERLOADED', { retryAfterMs: 1_000 });
+    }
     this.#inFlight.add(exchange);
+    exchange.shed = sheddable && !this.#shedder.enter(exchange);
+    if (exchange.shed) throw overloaded();
   }
 
-  /** Nothing is begun for a call that was interrupted before. */
+  /** Nothing is begun for a call that was interrupted before, or whose caller waits no longer. */
   #read(exchange: Exchange, decode: Decode): Message {
     if (exchange.interruption) throw exchange.interruption;
+    if (exchange.incoming.expired()) throw new LatchkeyError('DEADLINE_EXCEEDED');
     exchange.running = true;
     const request = decode();
     validate(exchange.incoming.method, request);
@@ -200,6 +221,7 @@ export class Pipeline {
   #finish(exchange: Exchange, request: Message | null, error: LatchkeyError | null): void {
     exchange.finished = true;
     this.#inFlight.delete(exchange);
+    this.#shedder.leave(exchange);
     if (this.#inFlight.size === 0) this.#whenIdle?.();
     report(this.#app, this.#metricsOf(exchange), exchange, request, error);
   }
@@ -209,13 +231,12 @@ export class Pipeline {
   }
 }
 
-/** A call that failed, for its transport to say so. */
-export class Refused extends Error {
+/** A call that failed, for its transport to say so. No Error: that would note where it was made, which nobody reads, and which makes refusals dear. */
+export class Refused {
   readonly exchange: Exchange;
   readonly error: LatchkeyError;
 
   constructor(exchange: Exchange, error: LatchkeyError) {
-    super(error.message, { cause: error });
     this.exchange = exchange;
     this.error = error;
   }

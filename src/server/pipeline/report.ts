@@ -45,7 +45,8 @@ export function report(
   metrics.seconds.observe(seconds);
   if (error) metrics.failed(error, transport);
   else metrics.handledOk[transport].inc();
-  logCall(app, exchange, method, request, error, seconds);
+  // There are many, and they are counted and logged together.
+  if (!exchange.shed) logCall(app, exchange, method, request, error, seconds);
   if (error) recordRefusal(app, exchange, error);
 }
 
