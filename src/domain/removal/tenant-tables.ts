@@ -9,6 +9,8 @@ export const TENANT_TABLES = [
   ...[
     'connector_state',
     'connector',
+    'connection_count',
+    'rate_bucket',
     'rate_window',
     'request_memo',
     'api_key',
