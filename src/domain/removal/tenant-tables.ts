@@ -6,18 +6,8 @@ export const TENANT_TABLES = [
   ...['delivery', 'event_fan_out', 'event_endpoint', 'connection_health', 'credential', 'credential_secret_ref'],
   ...['token_generation', 'app_authorization', 'revocation', 'provider_account', 'inbound_message', 'inbound_endpoint'],
   ...['connection_usage', 'circuit', 'connection', 'integration_secret', 'integration', 'provider', 'secret'],
-  ...[
-    'connector_state',
-    'connector',
-    'connection_count',
-    'rate_bucket',
-    'rate_window',
-    'request_memo',
-    'api_key',
-    'app_user',
-    'data_key',
-    'audit_unsealed',
-  ],
+  ...['connector_state', 'connector', 'connection_count', 'rate_bucket', 'rate_window', 'request_memo', 'api_key'],
+  ...['app_user', 'data_key', 'audit_unsealed'],
 ] as const;
 
 /** Those that the service itself may not remove rows from: erase_tenant_log does. */
