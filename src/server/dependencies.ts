@@ -1,8 +1,7 @@
 import type { Pool } from 'pg';
 import { replicasWithout } from '../db/replicas.ts';
-import { systemCall } from '../domain/access/principal.ts';
 import type { App, Dependency } from '../domain/call.ts';
-import { checkAllProvidersHealth } from '../domain/integrations/check-provider-health.ts';
+import { judgeCalls } from '../domain/integrations/check-provider-health.ts';
 
 /** What was seen of a dependency, without since when. */
 export type Seen = Omit<Dependency, 'since'>;
@@ -50,12 +49,12 @@ export async function seeMasterKey(pool: Pool, newest: string): Promise<Seen> {
   return { ...seen, status: 'degraded', detail: `${others.length} replicas do not know ${newest}` };
 }
 
-/** The built-in providers, as far as this process called them; one that answers a question about its health is asked. */
-export async function seeProviders(app: App): Promise<Seen[]> {
-  const providers = await checkAllProvidersHealth(systemCall(app, ''));
-  return providers.map(({ provider, status, latencyMs, message }) => ({
-    ...{ name: `provider:${provider}`, status: PROVIDER_STATUS[status], latencyMs, detail: message },
-  }));
+/** The built-in providers, as far as this process called them. None is asked. */
+export function seeProviders({ catalog, providerHealth }: App): Seen[] {
+  return [...catalog.keys()].map((provider) => {
+    const { status, message } = judgeCalls(providerHealth.recent(provider));
+    return { name: `provider:${provider}`, status: PROVIDER_STATUS[status], latencyMs: null, detail: message };
+  });
 }
 
 /** Whether the audit log is written and sealed. */

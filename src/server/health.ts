@@ -23,7 +23,6 @@ export class Health {
   readonly #services: readonly string[];
   #database: Seen = { name: 'database', status: 'down', latencyMs: null, detail: 'not checked yet' };
   #slow: readonly Seen[] = [];
-  #providers: readonly Seen[] = [];
   readonly #known = new Map<string, { status: Dependency['status']; since: Date }>();
   #draining = false;
   #timers: NodeJS.Timeout[] = [];
@@ -38,7 +37,6 @@ export class Health {
 
   async start(): Promise<void> {
     await Promise.all([this.#check(), this.#checkSlow()]);
-    void this.#checkProviders();
     const every = (ms: number, check: () => Promise<void>) => {
       let checking = false;
       const timer = setInterval(async () => {
@@ -51,7 +49,6 @@ export class Health {
     };
     every(CHECK_MS, () => this.#check());
     every(SLOW_CHECK_MS, () => this.#checkSlow());
-    every(SLOW_CHECK_MS, () => this.#checkProviders());
   }
 
   /** From now on not ready, whatever the dependencies say. */
@@ -64,7 +61,7 @@ export class Health {
   /** What is known now. A provider that is down does not keep calls from being answered. */
   status(): SystemStatus {
     const { listener, others } = this.#watched;
-    const seen = [this.#database, listening(listener), ...this.#slow, ...others(), ...this.#providers];
+    const seen = [this.#database, listening(listener), ...this.#slow, ...others(), ...seeProviders(this.#app)];
     if (this.#draining) seen.unshift({ name: 'server', status: 'down', latencyMs: null, detail: 'stopping' });
     const dependencies = seen.map((one) => ({ ...one, since: this.#since(one) }));
     const down = dependencies.filter(({ status }) => status === 'down');
@@ -90,10 +87,6 @@ export class Health {
     const { sidePool } = this.#app;
     const slow = Promise.all([seeQueue(sidePool), seeMasterKey(sidePool, this.#watched.masterKey)]);
     this.#slow = await slow.catch((error: unknown) => this.#unseen(error, this.#slow));
-  }
-
-  async #checkProviders(): Promise<void> {
-    this.#providers = await seeProviders(this.#app).catch((error: unknown) => this.#unseen(error, this.#providers));
   }
 
   /** The database says itself how it does; what stands in it stays as it was seen. */

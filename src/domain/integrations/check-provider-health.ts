@@ -55,12 +55,18 @@ async function heardOf(call: Call, { definition: { name }, custom }: KnownProvid
   const health = { provider: name, latencyMs: null, version: '', message: '', checkTime };
   if (await circuitOpen(call, name))
     return { ...health, status: 'DOWN', message: 'Its token endpoint fails and is left alone for a while.' };
-  if (!recent) return { ...health, status: 'UNKNOWN' };
+  return { ...health, ...judgeCalls(recent) };
+}
+
+/** What calls of the last minutes say of a provider; null: there were none. */
+export function judgeCalls(
+  recent: { calls: number; failures: number } | null,
+): Pick<ProviderHealth, 'status' | 'message'> {
+  if (!recent) return { status: 'UNKNOWN', message: '' };
   const { calls, failures } = recent;
-  if (failures === 0) return { ...health, status: 'SERVING' };
-  if (failures === calls && calls >= FEW)
-    return { ...health, status: 'DOWN', message: 'No call of late was answered.' };
-  return { ...health, status: 'DEGRADED', message: 'Not all calls of late were answered.' };
+  if (failures === 0) return { status: 'SERVING', message: '' };
+  if (failures === calls && calls >= FEW) return { status: 'DOWN', message: 'No call of late was answered.' };
+  return { status: 'DEGRADED', message: 'Not all calls of late were answered.' };
 }
 
 function circuitOpen(call: Call, provider: string): Promise<boolean> {
