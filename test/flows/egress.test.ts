@@ -355,12 +355,21 @@ describe('An answer', () => {
   it('must be HTTP', async () => {
     for (const answer of [
       'nonsense\r\n\r\n',
-      'HTTP/1.1 999 ?\r\ncontent-length: 0\r\n\r\n',
+      'HTTP/1.1 099 ?\r\ncontent-length: 0\r\n\r\n',
+      'HTTP/1.1 1000 ?\r\ncontent-length: 0\r\n\r\n',
       'HTTP/1.1 101 x\r\nupgrade: y\r\nconnection: upgrade\r\n\r\n',
     ]) {
       await using target = await listenRaw((socket) => void socket.write(answer));
       expect(await failureOf(doorOf().fetch(target.url)), answer).toMatchObject({ kind: 'protocol', sent: true });
     }
+  });
+
+  it('has its status as it came, though that is of no class', async () => {
+    await using target = await listenRaw(
+      (socket) => void socket.write('HTTP/1.1 999 ?\r\ncontent-length: 2\r\n\r\nok'),
+    );
+    const answer = await doorOf().fetch(target.url);
+    expect([answer.status, answer.ok, await answer.text()]).toEqual([999, false, 'ok']);
   });
 });
 
