@@ -51,7 +51,7 @@ export function readConfig(env: Env = process.env) {
     maxConnectionsPerTenant: read.integer('MAX_CONNECTIONS_PER_TENANT', 1_000_000, 0, 1_000_000_000),
     maxInFlight: read.integer('MAX_IN_FLIGHT', 2_000, 1, 1_000_000),
     /** Below it no load is too much. */
-    minInFlight: read.integer('MIN_IN_FLIGHT', 16, 1, 1_000_000),
+    minInFlight: read.integer('MIN_IN_FLIGHT', 100, 1, 1_000_000),
     maxMessageBytes: read.integer('MAX_MESSAGE_BYTES', 4 * 1024 * 1024, 1024, 64 * 1024 * 1024),
     streamStallMs: read.integer('STREAM_STALL_MS', 30_000, 100, 3_600_000),
     maxCallMs: read.integer('MAX_CALL_MS', 60_000, 100, 3_600_000),

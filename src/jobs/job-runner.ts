@@ -1,8 +1,10 @@
 import { EventEmitter } from 'node:events';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Logger, type Runner, run, type TaskList, type WorkerEvents } from 'graphile-worker';
 import type { Pool } from 'pg';
 import type { Log } from '../base/log.ts';
 import { enqueue, type Jobs } from '../db/jobs.ts';
+import { lastingPool } from '../db/lasting-pool.ts';
 import { openPool } from '../db/pool.ts';
 import { reportWorkers, unlockJobsOfGoneReplicas } from '../db/replicas.ts';
 import { isErased } from '../domain/access/ensure-tenant.ts';
@@ -21,6 +23,8 @@ const CONCURRENCY = 4;
 /** How soon a job that was put off is taken up once it is due; new ones are heard of at once. */
 const POLL_MS = 1_000;
 const UNLOCK_MS = 10_000;
+/** How long a process that stops tries to write down how its jobs ended; another replica does them again. */
+const WRITTEN_MS = 2_000;
 
 /** What a job does. Answers in how many ms to do it again; null: done. */
 type Work<Name extends keyof Jobs> = (app: App, payload: Jobs[Name]) => Promise<number | null>;
@@ -41,6 +45,8 @@ export class JobRunner {
   readonly #app: App;
   readonly #replicaId: string;
   readonly #pool: Pool;
+  readonly #stopping = new AbortController();
+  readonly #working = new Set<Promise<void>>();
   #runner: Runner | null = null;
   #timer: NodeJS.Timeout | undefined;
 
@@ -59,7 +65,7 @@ export class JobRunner {
     const events: WorkerEvents = new EventEmitter();
     events.on('pool:create', ({ workerPool }) => workers.push(workerPool.id));
     this.#runner = await run({
-      pgPool: this.#pool,
+      pgPool: lastingPool(this.#pool, this.#stopping.signal),
       taskList: this.#tasks(),
       concurrency: CONCURRENCY,
       pollInterval: POLL_MS,
@@ -81,7 +87,10 @@ export class JobRunner {
   /** Lets running jobs end. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    await this.#runner?.stop().catch(() => {});
+    const stopped = this.#runner?.stop().catch(() => {});
+    const done = Promise.allSettled(this.#working).then(() => pause(WRITTEN_MS, undefined, { ref: false }));
+    await Promise.race([stopped, done]);
+    this.#stopping.abort();
     await this.#pool.end();
   }
 
@@ -92,14 +101,19 @@ export class JobRunner {
 
   #task<Name extends keyof Jobs>(name: Name) {
     return async (payload: unknown): Promise<void> => {
-      const job = payload as Jobs[Name];
-      if (name !== 'remove_tenant' && (await isErased(this.#app, job.tenantId))) return;
-      const againInMs = await WORK[name](this.#app, job);
-      if (againInMs === null) return;
-      const runAt = new Date(this.#app.clock.now() + againInMs);
-      const key = `${name} ${job.tenantId} ${job.id}`;
-      await changeIn(this.#app, job.tenantId, (em) => enqueue(em, name, job, { runAt, key }));
+      const working = this.#work(name, payload as Jobs[Name]);
+      this.#working.add(working);
+      await working.finally(() => this.#working.delete(working));
     };
+  }
+
+  async #work<Name extends keyof Jobs>(name: Name, job: Jobs[Name]): Promise<void> {
+    if (name !== 'remove_tenant' && (await isErased(this.#app, job.tenantId))) return;
+    const againInMs = await WORK[name](this.#app, job);
+    if (againInMs === null) return;
+    const runAt = new Date(this.#app.clock.now() + againInMs);
+    const key = `${name} ${job.tenantId} ${job.id}`;
+    await changeIn(this.#app, job.tenantId, (em) => enqueue(em, name, job, { runAt, key }));
   }
 }
 

@@ -28,7 +28,7 @@ let database: TestDatabase;
 let server: ServerProcess;
 beforeAll(async () => {
   database = await createTestDatabase();
-  server = await ServerProcess.ready({ ...testEnv(database, newMasterKey()), LOG_LEVEL: 'info', MIN_IN_FLIGHT: '' });
+  server = await ServerProcess.ready({ ...testEnv(database, newMasterKey()), LOG_LEVEL: 'info' });
   const { connections } = clientsOf(transportTo('grpc', server, { authorization: `Bearer ${ADMIN_KEY}` }));
   for (let n = 0; n < 50; n++) await connections.createConnection({ name: `c${n}`, credential: bearer('t') });
 });

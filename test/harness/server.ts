@@ -40,8 +40,6 @@ export function testEnv(
     LATCHKEY_ADMIN_KEY: ADMIN_KEY,
     LOG_LEVEL: 'debug',
     SHUTDOWN_GRACE_MS: '5000',
-    // The machine is shared by what else is tested.
-    MIN_IN_FLIGHT: '2000',
     ...extra,
   };
 }
