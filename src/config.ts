@@ -46,7 +46,7 @@ export function readConfig(env: Env = process.env) {
     trustedProxies: read.integer('TRUST_PROXY', 0, 0, 10),
     callRates: { perTenant: read.rate('RATE_LIMIT_TENANT'), perCaller: read.rate('RATE_LIMIT_KEY') },
     /** By network; 0: any number. */
-    authFailuresPerMinute: read.integer('AUTH_FAILURES_PER_MINUTE', 600, 0, 1_000_000),
+    authFailuresPerMinute: read.integer('AUTH_FAILURES_PER_MINUTE', 6_000, 0, 1_000_000),
     /** 0: any number. */
     maxConnectionsPerTenant: read.integer('MAX_CONNECTIONS_PER_TENANT', 1_000_000, 0, 1_000_000_000),
     maxInFlight: read.integer('MAX_IN_FLIGHT', 2_000, 1, 1_000_000),

@@ -13,6 +13,7 @@ const HEARD_MS = 2_000;
 /** How fast the demand of before is forgotten. */
 const DEMAND_MS = 500;
 const LEAST_SHARE = 0.001;
+const LONGEST_WAIT_MS = 1_000;
 
 /**
  * One replica's part of a token bucket that all share. It decides at once, by what it has: its share of the tokens there were, and of those that come. The share is its part of the demand; as long as
@@ -45,7 +46,9 @@ export class SharedBucket {
   ask(now: number): number {
     this.#asked += 1;
     this.#refill(now);
-    return this.#tokens >= 1 ? 0 : ((1 - this.#tokens) * 1000) / (this.rate.perSecond * this.#share);
+    if (this.#tokens >= 1) return 0;
+    // By then it has another share.
+    return Math.min(LONGEST_WAIT_MS, ((1 - this.#tokens) * 1000) / (this.rate.perSecond * this.#share));
   }
 
   /** Takes one that there is. */
@@ -69,7 +72,7 @@ export class SharedBucket {
   /** What to tell. It counts as told; `give back` where it could not be. */
   report(now: number): Usage {
     const elapsedMs = Math.max(1, now - this.#reportedAt);
-    const current = (this.#asked * 1000) / elapsedMs;
+    const current = (this.#asked * 1000) / Math.min(elapsedMs, FULL_MS);
     const kept = this.#demand === null ? 0 : Math.exp(-elapsedMs / DEMAND_MS);
     this.#demand = (this.#demand ?? 0) * kept + current * (1 - kept);
     this.#reportedAt = now;
@@ -85,7 +88,10 @@ export class SharedBucket {
 
   /** What came of it: tokens after what was told, and the demand with it. */
   settle({ tokens, demand }: Balance, own: Usage, now: number): void {
-    this.#share = demand > 0 ? Math.min(1, Math.max(LEAST_SHARE, own.demand / demand)) : 1 / this.#replicas();
+    const even = 1 / this.#replicas();
+    const asked = demand > 0 ? Math.min(1, Math.max(LEAST_SHARE, own.demand / demand)) : even;
+    // While there is enough for all, nobody is kept to little because they asked for little.
+    this.#share = tokens > this.rate.burst / 2 ? Math.max(asked, even) : asked;
     this.#tokens = Math.min(this.#most(), tokens * this.#share) - this.#used;
     this.#at = now;
     this.#heardAt = now;

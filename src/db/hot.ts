@@ -42,7 +42,7 @@ const STATEMENTS = {
   routeExpiredCredentials: 'select * from latchkey.route_expired_credentials($1)',
   accountIsAnothers: 'select latchkey.account_is_anothers($1, $2, $3, $4) as anothers',
   routeApiKey: 'select * from latchkey.route_api_key($1)',
-  readApiKey: 'select * from latchkey.read_api_key($1, $2)',
+  readApiKey: 'select * from latchkey.read_api_key_limits($1, $2)',
   readUser: 'select * from latchkey.read_user($1, $2)',
   routeTicket: 'select * from latchkey.route_authorization_ticket($1)',
   routeState: 'select * from latchkey.route_authorization_state($1)',

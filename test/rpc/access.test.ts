@@ -352,6 +352,26 @@ describeRpc('Roles', ({ as, server, transport, tenant, operator }) => {
     expect((await access.getUser({ userId })).user!.assignedRoles).toEqual(['approver']);
   });
 
+  it('who are deleted leave no key, nor one that their keys have made, however many they make meanwhile', async () => {
+    const { access } = await as('admin');
+    const bob = await as('admin', { subject: 'bob' });
+    const userId = await idOf(bob);
+    const scopes = ['api_key:manage', 'audit:read'];
+    const first = await bob.access.createApiKey({ displayName: 'first', scopes });
+    const by = server().clients(transport, { 'x-api-key': first.secret });
+    const second = await by.access.createApiKey({ displayName: 'second', scopes });
+    expect(second.apiKey!.creatorUserId).toBe(userId);
+    const making = Array.from({ length: 20 }, (_, n) =>
+      bob.access.createApiKey({ displayName: `late ${n}`, scopes }).catch(() => null),
+    );
+    await access.deleteUser({ userId });
+    const made = (await Promise.all(making)).filter((answer) => answer !== null);
+    for (const { secret } of [first, second, ...made]) {
+      const { audit } = server().clients(transport, { 'x-api-key': secret });
+      expect(await failureOf(audit.listAuditEntries({}))).toMatchObject({ reason: 'CREDENTIALS_INVALID' });
+    }
+  });
+
   it('leave the last administrator in place, whom keys do not replace', async () => {
     const key = await keyed();
     const [ada, bob] = [await as('requestor', { subject: 'ada' }), await as('requestor', { subject: 'bob' })];

@@ -199,7 +199,10 @@ describeRpc('WebhookService, endpoints', ({ as, server, tenant }) => {
       }),
     );
     const { id: ofNarrow } = await newEndpoint(narrow!);
-    const patches = [{ url: URL }, { eventTypes: QUIET }, { filter: 'event.data.payload.name < "m"' }];
+    const patches = [
+      ...[{ url: URL }, { eventTypes: QUIET }, { filter: 'event.data.payload.name < "m"' }],
+      ...[{ includeInboundContent: true }, { headers: { headers: { 'X-Own': 'v' } } }],
+    ];
     const refused: [Clients, string][] = [
       ...[manager, wide!, narrow!].map((clients): [Clients, string] => [clients, ofAdmin]),
       ...[wide!, narrow!].map((clients): [Clients, string] => [clients, ofManager]),
@@ -211,6 +214,9 @@ describeRpc('WebhookService, endpoints', ({ as, server, tenant }) => {
           ...{ code: 'PermissionDenied', reason: 'EVENT_ENDPOINT_AUDIENCE_WIDER' },
           metadata: { endpoint_id: endpointId },
         });
+      expect(await failureOf(webhooks.rotateEndpointSecret({ endpointId }))).toMatchObject({
+        reason: 'EVENT_ENDPOINT_AUDIENCE_WIDER',
+      });
       await webhooks.updateEndpoint({ endpointId, description: 'ours', enabled: true });
     }
     const permitted: [Clients, string][] = [

@@ -182,6 +182,8 @@ describe('A condition', () => {
       'l.all(x, l.all(y, x + y >= 0))',
       'l.map(x, l.map(y, l)) == []',
       'l.all(x, t.matches("(a+)+$")) && l.all(x, t.contains("b"))',
+      `t.matches("${'[ab]{900}'.repeat(30)}")`,
+      `t.matches("${'a'.repeat(1_001)}")`,
     ])
       expect(
         faults(() => evaluateCondition(condition, { l: list, t: text })),

@@ -739,7 +739,7 @@ export const ConnectorService: GenService<{
     output: typeof ListConnectorTypesResponseSchema;
   },
   /**
-   * Makes an instance of a type.
+   * Makes an instance of a type. A connection in its config must be one that the caller may use (`connection:use`). The config is not sealed: no secrets belong in it.
    * Fails with FIELD_INVALID, CONNECTOR_TYPE_NOT_FOUND, CONNECTOR_NAME_TAKEN, CONNECTOR_LIMIT_REACHED, CONNECTION_NOT_FOUND, REQUEST_ID_REUSED.
    *
    * @generated from rpc latchkey.v1.ConnectorService.CreateConnector
@@ -772,7 +772,7 @@ export const ConnectorService: GenService<{
     output: typeof ListConnectorsResponseSchema;
   },
   /**
-   * Changes the fields that are set. The type stays as it is.
+   * Changes the fields that are set. The type stays as it is. A connection in the config must be one that the caller may use.
    * Fails with CONNECTOR_NOT_FOUND, FIELD_INVALID, CONNECTOR_NAME_TAKEN, CONNECTION_NOT_FOUND, ETAG_MISMATCH.
    *
    * @generated from rpc latchkey.v1.ConnectorService.UpdateConnector

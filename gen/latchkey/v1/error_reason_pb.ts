@@ -253,7 +253,7 @@ export const ErrorReason = {
   PROVIDER_NAME_TAKEN: 32,
 
   /**
-   * FAILED_PRECONDITION. Integrations are set up for the provider; delete them first. Metadata: `provider`, `integration_count`.
+   * FAILED_PRECONDITION. There are integrations of the provider, or connections; delete them first. Metadata: `provider`, `integration_count`, `connection_count`.
    *
    * @generated from enum value: ERROR_REASON_PROVIDER_IN_USE = 33;
    */

@@ -2220,8 +2220,8 @@ export const WebhookService: GenService<{
     output: typeof DeleteEndpointResponseSchema;
   },
   /**
-   * Gives an endpoint a new secret and answers it. The one before signs, too, for as long as `overlap_s` says.
-   * Fails with EVENT_ENDPOINT_NOT_FOUND, ETAG_MISMATCH.
+   * Gives an endpoint a new secret and answers it. The one before signs, too, for as long as `overlap_s` says. Takes `event:read`, too, and to see all that the endpoint is told.
+   * Fails with EVENT_ENDPOINT_NOT_FOUND, ETAG_MISMATCH, EVENT_ENDPOINT_AUDIENCE_WIDER, PERMISSION_MISSING.
    *
    * @generated from rpc latchkey.v1.WebhookService.RotateEndpointSecret
    */

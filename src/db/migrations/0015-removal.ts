@@ -48,6 +48,25 @@ begin
     where k.tenant_id = p_tenant and k.id = p_id;
 end $$;
 
+create or replace function latchkey.append_audit(p_tenant text, p_entries jsonb) returns void language plpgsql as $$
+begin
+  perform latchkey.enter(p_tenant);
+  -- A tenant that is gone has no log.
+  perform from latchkey.tenant t where t.tenant_id = p_tenant for key share;
+  if not found then
+    return;
+  end if;
+  -- A batch is written whole or not at all: its first entry tells whether it was, before the answer was lost.
+  if exists (select from latchkey.audit_entry a where a.tenant_id = p_tenant and a.id = p_entries -> 'id' ->> 0) then
+    return;
+  end if;
+  insert into latchkey.audit_entry (tenant_id, id, actor_kind, actor_id, on_behalf_of, action, resource_type, resource_id, request_id, address, create_time)
+    select p_tenant, jsonb_array_elements_text(p_entries -> 'id'), jsonb_array_elements_text(p_entries -> 'actorKind'), jsonb_array_elements_text(p_entries -> 'actorId'),
+      jsonb_array_elements_text(p_entries -> 'onBehalfOf'), jsonb_array_elements_text(p_entries -> 'action'), jsonb_array_elements_text(p_entries -> 'resourceType'),
+      jsonb_array_elements_text(p_entries -> 'resourceId'), jsonb_array_elements_text(p_entries -> 'requestId'), jsonb_array_elements_text(p_entries -> 'address'),
+      to_timestamp(jsonb_array_elements_text(p_entries -> 'time')::float8 / 1000.0);
+end $$;
+
 create function latchkey.read_user(p_tenant text, p_id text) returns table (assigned_roles text[]) language plpgsql as $$
 begin
   perform latchkey.enter(p_tenant);

@@ -68,8 +68,8 @@ create function latchkey.count_replicas(p_gone_ms integer) returns integer langu
   select count(*)::integer from latchkey.replica r where r.heartbeat_time > clock_timestamp() - p_gone_ms * interval '1 ms'
 $$;
 
-drop function latchkey.read_api_key(text, text);
-create function latchkey.read_api_key(p_tenant text, p_id text)
+-- Replicas of before still ask read_api_key.
+create function latchkey.read_api_key_limits(p_tenant text, p_id text)
 returns table (scopes text[], project_ids text[], operator boolean, expire_time timestamptz, revoke_time timestamptz, rate_limit jsonb, limits jsonb) language plpgsql as $$
 begin
   perform latchkey.enter(p_tenant);
@@ -107,7 +107,7 @@ const OURS = [
   'settle_calls(text, text, jsonb)',
   'count_connections()',
   'count_replicas(integer)',
-  'read_api_key(text, text)',
+  'read_api_key_limits(text, text)',
 ];
 const ALL = [...OURS, ...ROUTING_FUNCTIONS].map((signature) => `latchkey.${signature}`).join(', ');
 

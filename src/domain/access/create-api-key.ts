@@ -42,6 +42,7 @@ export function createApiKey(call: ToolCall, input: NewApiKey): Promise<CreatedA
   const content = JSON.stringify([input.displayName, input.scopes, projectIds, input.expireTime, input.rateLimit]);
   return change(within, async (em) => {
     refuseHigherRate(call, await tenantOf(em, tenantId), input.rateLimit);
+    const creatorUserId = await makerOf(em, call);
     return once<CreatedApiKey>(em, within, { method: 'CreateApiKey', requestId: input.requestId, content }, id, {
       async make() {
         const text = apiKeyText(id);
@@ -49,7 +50,7 @@ export function createApiKey(call: ToolCall, input: NewApiKey): Promise<CreatedA
         const apiKey = em.create(ApiKey, {
           ...{ tenantId, id, displayName, scopes, projectIds, expireTime, rateLimit },
           ...{ hash: sha256(text), operator: false, createTime: now, revokeTime: null },
-          creatorUserId: call.principal.kind === 'user' ? call.principal.id : '',
+          creatorUserId,
         });
         const resource = { type: 'api_key', id };
         audit(em, within, 'api_key_created', resource, { after: apiKey.summary() });
@@ -61,6 +62,24 @@ export function createApiKey(call: ToolCall, input: NewApiKey): Promise<CreatedA
       },
     });
   });
+}
+
+/**
+ * The user who makes a key, or made the key that makes it, and so knows its text: it ends with them. Empty: nobody. Held until the end of the transaction, so that who
+ * is deleted meanwhile leaves none behind. Fails with CREDENTIALS_INVALID where they are deleted.
+ */
+async function makerOf(em: Em, { principal }: ToolCall): Promise<string> {
+  const { tenantId, kind, id, userId } = principal;
+  if (kind === 'system') return '';
+  const own = kind === 'api_key' && !userId ? await em.findOne(ApiKey, { tenantId, id }) : null;
+  const maker = userId ?? own?.creatorUserId ?? '';
+  if (maker === '') return '';
+  const [user] = await em.execute<object[]>(
+    'select 1 from latchkey.app_user where tenant_id = ? and id = ? and delete_time is null for key share',
+    [tenantId, maker],
+  );
+  if (!user) throw new LatchkeyError('CREDENTIALS_INVALID');
+  return maker;
 }
 
 /** The operator may make keys in any tenant; for others a foreign tenant does not exist. */

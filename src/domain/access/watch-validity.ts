@@ -9,7 +9,10 @@ const UNKNOWN_MS = 30_000;
 /** Looks now and then whether a call that lasts may go on, as `refuseUnlessEntitled` does, though its token may end; where not, tells `end` why, once. Answers what ends the looking. */
 export function watchValidity(call: Call, end: (error: LatchkeyError) => void): () => void {
   let knownAt = performance.now();
+  let looking = false;
   const look = async () => {
+    if (looking) return;
+    looking = true;
     try {
       await refuseUnlessEntitled(call);
       knownAt = performance.now();
@@ -18,6 +21,7 @@ export function watchValidity(call: Call, end: (error: LatchkeyError) => void): 
       else if (performance.now() - knownAt > UNKNOWN_MS)
         stopWith(new LatchkeyError('DATABASE_UNAVAILABLE', { retryAfterMs: 1_000, cause: error }));
     }
+    looking = false;
   };
   const timer = setInterval(() => void look(), LOOK_MS);
   timer.unref();

@@ -6,7 +6,7 @@ import type { Call } from '../call.ts';
 import { findConnection } from '../connections/find-connection.ts';
 import type { ConnectorType } from './connector-type.ts';
 
-/** Refuses a config with a connection that the caller does not see. Whether it may be used is decided at each use. Fails with CONNECTION_NOT_FOUND. */
+/** Refuses a config with a connection that the caller may not use: others would use it as the caller says. Fails with CONNECTION_NOT_FOUND, PERMISSION_MISSING. */
 export async function refuseUnknownConnections(
   em: Em,
   call: Call,
@@ -16,7 +16,7 @@ export async function refuseUnknownConnections(
   for (const { name, connection } of settings) {
     const id = config[name];
     if (connection && typeof id === 'string' && !id.includes('{{'))
-      await findConnection(em, call, id, 'connection:read');
+      await findConnection(em, call, id, 'connection:use');
   }
 }
 

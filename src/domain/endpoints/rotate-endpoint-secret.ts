@@ -4,6 +4,7 @@ import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
 import { change } from '../change.ts';
 import { event } from '../events/event.ts';
+import { audienceOf, refuseUnlessCovers } from './audience.ts';
 import { newSecret } from './endpoint-input.ts';
 import { lockEndpoint } from './visibility.ts';
 
@@ -11,7 +12,7 @@ const DAY_S = 86_400;
 
 /**
  * Gives an endpoint a new secret; the one before signs, too, for `overlapS`, by default a day. Of more than two the oldest ends at once.
- * Fails with EVENT_ENDPOINT_NOT_FOUND, ETAG_MISMATCH.
+ * Fails with EVENT_ENDPOINT_NOT_FOUND, ETAG_MISMATCH, EVENT_ENDPOINT_AUDIENCE_WIDER, PERMISSION_MISSING (`event:read`).
  */
 export async function rotateEndpointSecret(
   call: Call,
@@ -25,6 +26,8 @@ export async function rotateEndpointSecret(
   const secret = newSecret();
   return change(call, async (em) => {
     const endpoint = await lockEndpoint(em, call, id, etag);
+    // Whoever has the secret can say what the endpoint believes.
+    refuseUnlessCovers(audienceOf(principal), endpoint);
     const before = endpoint.summary();
     const now = app.clock.now();
     const place = endpointSecretPlace(tenantId, id, endpoint.secretGeneration + 1);

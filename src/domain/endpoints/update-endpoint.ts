@@ -42,8 +42,8 @@ export async function updateEndpoint(
   return change(call, async (em) => {
     const endpoint = await lockEndpoint(em, call, id, etag);
     const before = endpoint.summary();
-    if (url !== undefined || fields.eventTypes || fields.filter !== undefined)
-      refuseUnlessCovers(audienceOf(principal), endpoint);
+    const more = fields.eventTypes || fields.filter !== undefined || fields.includeInboundContent;
+    if (url !== undefined || headers || more) refuseUnlessCovers(audienceOf(principal), endpoint);
     if (url !== undefined) move(endpoint, url, headers !== undefined);
     if (url !== undefined) endpoint.audience = audienceOf(principal);
     const set = Object.entries(fields).filter(([, value]) => value !== undefined);

@@ -1,4 +1,5 @@
 import { LatchkeyError } from '../../base/error.ts';
+import { Connection } from '../../model/connection.ts';
 import { Integration } from '../../model/integration.ts';
 import { audit } from '../audit/audit.ts';
 import type { Call } from '../call.ts';
@@ -10,10 +11,12 @@ import { lockProvider } from './update-provider.ts';
 export function deleteProvider(call: Call, name: string): Promise<void> {
   return change(call, async (em) => {
     const provider = await lockProvider(em, call, name);
-    const integrations = await em.count(Integration, { tenantId: call.principal.tenantId, provider: name });
-    if (integrations > 0) {
-      const metadata = { provider: name, integration_count: String(integrations) };
-      throw new LatchkeyError('PROVIDER_IN_USE', { metadata });
+    const { tenantId } = call.principal;
+    const integrations = await em.count(Integration, { tenantId, provider: name });
+    const connections = await em.count(Connection, { tenantId, provider: name });
+    if (integrations + connections > 0) {
+      const counts = { integration_count: String(integrations), connection_count: String(connections) };
+      throw new LatchkeyError('PROVIDER_IN_USE', { metadata: { provider: name, ...counts } });
     }
     em.remove(provider);
     const resource = { type: 'provider', id: name };

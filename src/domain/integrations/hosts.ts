@@ -42,7 +42,9 @@ export function settingsLeadElsewhere(
 /** Scheme, host and port of a definition's URLs, with the names that stand in them, by field. Checks of keys stay on the connection's own hosts. */
 function originsOf(definition: ProviderDefinition): Map<string, string> {
   const urls = urlsOf(definition).filter(([field]) => !field.startsWith('definition.keys'));
-  return new Map(urls.map(([field, url]) => [field, /^(https?:\/\/)?[^/?#]*/.exec(url)![0].toLowerCase()]));
+  const lower = (origin: string) =>
+    origin.replace(/\{[^}]*\}|[^{]+/g, (part) => (part.startsWith('{') ? part : part.toLowerCase()));
+  return new Map(urls.map(([field, url]) => [field, lower(/^(https?:\/\/)?[^/?#]*/.exec(url)![0])]));
 }
 
 /** All that says what is filled in for names, or taken for the base URL of a connection. */
@@ -51,5 +53,6 @@ function valuesIn({ parameters = [], oauth }: ProviderDefinition): unknown {
   const given = parameters.map(({ name, defaultValue = '', choices = [], pattern = '', url = false }) => {
     return { name, defaultValue, choices, pattern, url };
   });
-  return { given, kept, baseUrlFrom, ofAccount: oauth?.identity?.kept ?? {} };
+  const ofCallback = oauth?.keptCallbackParameters ?? [];
+  return { given, kept, baseUrlFrom, ofCallback, ofAccount: oauth?.identity?.kept ?? {} };
 }

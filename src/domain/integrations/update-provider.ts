@@ -1,6 +1,7 @@
 import { LockMode } from '@mikro-orm/core';
 import { LatchkeyError } from '../../base/error.ts';
 import type { Em } from '../../db/transaction.ts';
+import { Connection } from '../../model/connection.ts';
 import { Integration } from '../../model/integration.ts';
 import { CustomProvider } from '../../model/provider.ts';
 import type { ProviderDefinition } from '../../providers/types.ts';
@@ -22,7 +23,8 @@ export function updateProvider(call: Call, definition: ProviderDefinition, etag:
     const before = provider.definition;
     const { tenantId } = provider;
     const using = await em.find(Integration, { tenantId, provider: provider.name }, { fields: ['id'] });
-    if (using.length > 0 && leadsElsewhere(before, definition)) refuseUnlessMayLead(call.principal);
+    const inUse = using.length > 0 || (await em.count(Connection, { tenantId, provider: provider.name })) > 0;
+    if (inUse && leadsElsewhere(before, definition)) refuseUnlessMayLead(call.principal);
     provider.replace(definition, new Date(call.app.clock.now()));
     for (const { id } of using) announce(em, { kind: 'integration', tenantId, id });
     const resource = { type: 'provider', id: provider.name };

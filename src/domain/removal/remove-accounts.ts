@@ -1,10 +1,12 @@
 import { LatchkeyError } from '../../base/error.ts';
+import { IntegrityError } from '../../crypto/sealed-value.ts';
+import { ProviderAccount } from '../../model/provider-account.ts';
 import { systemCall } from '../access/principal.ts';
 import { finishAccount } from '../accounts/finish-account.ts';
 import { holdAccount } from '../accounts/hold-account.ts';
 import { endUse, removeAccount } from '../accounts/remove-account.ts';
 import type { App } from '../call.ts';
-import { read } from '../change.ts';
+import { changeIn, read } from '../change.ts';
 import type { Leaving } from './remove-connections.ts';
 
 const MOST_AT_ONCE = 20;
@@ -43,9 +45,21 @@ async function removeOne(app: App, tenantId: string, id: string): Promise<number
     await removeAccount(call, id, null);
     return null;
   } catch (error) {
+    if (error instanceof IntegrityError) return forget(app, tenantId, id, error);
     if (!(error instanceof LatchkeyError)) throw error;
     if (error.reason === 'ACCOUNT_NOT_FOUND') return null;
     app.log.warn({ err: error, accountId: id }, 'an account of somebody who was deleted is not deleted yet');
     return Math.max(error.retryAfterMs ?? 0, BUSY_MS);
   }
+}
+
+/** One whose secrets do not open cannot be deleted at its provider, and keeps nothing else waiting. */
+async function forget(app: App, tenantId: string, id: string, error: IntegrityError): Promise<null> {
+  app.metrics.integrityFailures.inc();
+  app.log.error(
+    { err: error, accountId: id },
+    'an account of somebody who was deleted does not open; it is forgotten here alone',
+  );
+  await changeIn(app, tenantId, (em) => em.nativeDelete(ProviderAccount, { tenantId, id }));
+  return null;
 }

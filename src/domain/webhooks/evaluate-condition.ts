@@ -1,11 +1,17 @@
 import { type CelFunc, CelScalar, celEnv, celFunc, isCelError, parse, plan } from '@bufbuild/cel';
 import { RE2JS } from 're2js';
 import { fieldInvalid } from '../../base/error.ts';
+import { TimeLimitError, withinMs } from '../../base/time-limited.ts';
 import type { JsonObject, JsonValue } from '../../model/json.ts';
 import { unknownVariable } from './fill-template.ts';
 
 /** Steps that a condition may take, reckoned before it is run: some tens of ms. */
 const MOST_STEPS = 1_000_000;
+/** Characters of a pattern, and instructions of it times characters of a text: some tens of ms, too. */
+const MOST_PATTERN_CHARS = 1_000;
+const MOST_PATTERN_STEPS = 5_000_000;
+/** For conditions with patterns, whose cost is not reckoned before. */
+const MOST_MS = 100;
 /** Characters of text that cost as much as a step. */
 const TEXT_OF_A_STEP = 1_024;
 
@@ -30,8 +36,14 @@ const env = celEnv({
   funcs: mixed,
   re2: {
     compile: (pattern) => {
+      if (pattern.length > MOST_PATTERN_CHARS) throw new Error('the pattern is too long');
       const compiled = RE2JS.compile(pattern);
-      return { test: (text) => compiled.matcher(text).find() };
+      const instructions = compiled.programSize();
+      const test = (text: string) => {
+        if (instructions * text.length > MOST_PATTERN_STEPS) throw new Error('the text is too long for the pattern');
+        return compiled.matcher(text).find();
+      };
+      return { test };
     },
   },
 });
@@ -56,7 +68,7 @@ export function evaluateCondition(condition: string, variables: JsonObject): boo
   const looked = shape.nodes * (size.values + shape.nodes) ** shape.depth;
   const steps = growth * looked * (1 + size.longestText / TEXT_OF_A_STEP);
   if (steps > MOST_STEPS) throw fieldInvalid('condition', 'could take too long over these variables');
-  const result = run(parsed, variables);
+  const result = condition.includes('matches') ? runLimited(parsed, variables) : run(parsed, variables);
   if (typeof result !== 'boolean') throw fieldInvalid('condition', 'is not true or false over these variables');
   return result;
 }
@@ -78,6 +90,16 @@ function parsedCondition(condition: string, field: string): Parsed {
     return parse(condition);
   } catch {
     throw fieldInvalid(field, 'is no expression in CEL');
+  }
+}
+
+/** Fails with FIELD_INVALID where it takes too long. */
+function runLimited(parsed: Parsed, variables: JsonObject): unknown {
+  try {
+    return withinMs(MOST_MS, () => run(parsed, variables));
+  } catch (error) {
+    if (error instanceof TimeLimitError) throw fieldInvalid('condition', 'takes too long over these variables');
+    throw error;
   }
 }
 

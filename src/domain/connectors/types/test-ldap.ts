@@ -22,6 +22,7 @@ type Result = SimulatedResult<State>;
 
 const BASE = 'dc=example,dc=com';
 const MOST_ENTRIES = 1_000;
+const MOST_VALUES = 1_000;
 const ATTRIBUTE_NAME = /^[A-Za-z][A-Za-z0-9-]{0,99}$/;
 
 /** Result codes (RFC 4511, section 4.1.9). */
@@ -212,6 +213,9 @@ async function add({ entries }: State, inputs: JsonObject): Promise<Result> {
 async function modify({ entries }: State, inputs: JsonObject): Promise<Result> {
   const dn = dnOf(inputs, 'dn');
   const changes = (inputs.changes as JsonObject[]).map(changeOf);
+  // Each takes a while to hash, and others wait for the entry.
+  if (changes.filter(({ attribute }) => isPasswordName(attribute)).length > 1)
+    throw fieldInvalid(at('inputs', 'changes'), 'change the password more than once');
   const found = entries.find(({ key }) => key === dn.key);
   if (!found) return failed('noSuchObject', 'there is no such entry');
   const entry = structuredClone(found);
@@ -258,14 +262,16 @@ async function setPassword(entry: Entry, { operation, values }: Change): Promise
 /** Changes an entry; answers why it cannot be. */
 function applied(entry: Entry, { operation, attribute, values }: Change): Result | null {
   const present = valuesOf(entry, attribute);
-  const has = (value: string) => present.some((known) => sameName(known, value));
+  const known = new Set(present.map((value) => value.toLowerCase()));
+  const has = (value: string) => known.has(value.toLowerCase());
   if (operation === 'add' && values.some(has)) return failed('attributeOrValueExists', `${attribute} has such a value`);
   if (operation === 'delete' && (present.length === 0 || !values.every(has)))
     return failed('noSuchAttribute', `${attribute} has no such value`);
-  const left = operation === 'delete' ? present.filter((known) => !values.some((value) => sameName(value, known))) : [];
+  const gone = new Set(values.map((value) => value.toLowerCase()));
+  const left = present.filter((value) => !gone.has(value.toLowerCase()));
   const next = { add: [...present, ...values], replace: values, delete: values.length === 0 ? [] : left }[operation];
-  const name = entry.attributes.find((known) => sameName(known.name, attribute))?.name ?? attribute;
-  const others = entry.attributes.filter((known) => !sameName(known.name, attribute));
+  const name = entry.attributes.find((other) => sameName(other.name, attribute))?.name ?? attribute;
+  const others = entry.attributes.filter((other) => !sameName(other.name, attribute));
   entry.attributes = next.length === 0 ? others : [...others, { name, values: next }];
   return null;
 }
@@ -313,6 +319,7 @@ function attributeName(name: JsonValue | undefined, field: string): string {
 
 function textsOf(values: JsonValue, field: string): string[] {
   const list = Array.isArray(values) ? values : [values];
+  if (list.length > MOST_VALUES) throw fieldInvalid(field, `must be at most ${MOST_VALUES} texts`);
   if (list.every((value) => typeof value === 'string' && value !== '')) return list as string[];
   throw fieldInvalid(field, 'must be a text or a list of texts, none of them empty');
 }
