@@ -12,6 +12,9 @@ let pool: Pool;
 beforeAll(async () => {
   database = await createTestDatabase();
   pool = new Pool({ connectionString: database.url });
+  await database.sql(
+    `insert into latchkey.tenant (tenant_id, display_name, create_time) select id, id, now() from unnest('{tenant-0,tenant-1,tenant-2,used}'::text[]) id`,
+  );
 });
 afterAll(async () => {
   await pool.end();

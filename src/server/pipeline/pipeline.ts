@@ -193,9 +193,7 @@ export class Pipeline {
 
   /** Refuses what cannot be borne, as soon as it is known. */
   #shed(exchange: Exchange): void {
-    const { method, header } = exchange.incoming;
-    // Whoever presents a credential costs a look at it.
-    const sheddable = method.priority !== 'always' || Boolean(header('authorization') ?? header('x-api-key'));
+    const sheddable = exchange.incoming.method.priority !== 'always';
     if (sheddable && this.#inFlight.size >= this.#app.config.maxInFlight) {
       this.#shedder.full();
       exchange.shed = true;
