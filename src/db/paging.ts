@@ -14,6 +14,12 @@ type SortValue = string | number;
 /** The conditions of a list, with `?` for their parameters. */
 export type Conditions = { sql: string; params: readonly unknown[] }[];
 
+/** A column that holds this; undefined: anything; null: nothing. */
+export function equals(column: string, value: string | null | undefined): Conditions {
+  if (value === undefined) return [];
+  return value === null ? [{ sql: `${column} is null`, params: [] }] : [{ sql: `${column} = ?`, params: [value] }];
+}
+
 /** A column that holds one of these texts. */
 export function oneOf(column: string, values: readonly string[]): Conditions[number] {
   // As JSON, because MikroORM spreads an array over several parameters.
@@ -40,9 +46,24 @@ export type ListQuery<Row> = {
 export type TimeOrder = 'CREATE_TIME_DESC' | 'CREATE_TIME_ASC';
 export type NameOrder = 'NAME_ASC' | 'NAME_DESC';
 
+type Ordering<Row> = Pick<ListQuery<Row>, 'orderBy' | 'descending' | 'sortValues'>;
+
 /** By id, which is the order of creation. */
-export function byTime(order: TimeOrder): Pick<ListQuery<{ id: string }>, 'orderBy' | 'descending' | 'sortValues'> {
+export function byTime(order: TimeOrder): Ordering<{ id: string }> {
   return { orderBy: [{ column: 'id' }], descending: order === 'CREATE_TIME_DESC', sortValues: (row) => [row.id] };
+}
+
+/** By name, in byte order, then by id. */
+export function byName(order: NameOrder): Ordering<{ id: string; name: string }> {
+  return {
+    orderBy: [{ column: 'name' }, { column: 'id' }],
+    descending: order === 'NAME_DESC',
+    sortValues: (row) => [row.name, row.id],
+  };
+}
+
+export function byTimeOrName(order: TimeOrder | NameOrder): Ordering<{ id: string; name: string }> {
+  return order === 'NAME_ASC' || order === 'NAME_DESC' ? byName(order) : byTime(order);
 }
 
 /** Page tokens: where a page ended, authenticated and bound to tenant, list, order and filters. */

@@ -1,4 +1,4 @@
-import { type Conditions, type ListQuery, listPage, type Page, type PageRequest } from '../../db/paging.ts';
+import { byTimeOrName, type Conditions, equals, listPage, type Page, type PageRequest } from '../../db/paging.ts';
 import { Connection, type CredentialKind } from '../../model/connection.ts';
 import type { Health } from '../../model/connection-health.ts';
 import type { Call } from '../call.ts';
@@ -26,22 +26,11 @@ export type ConnectionFilter = {
 };
 
 type Row = { id: string; name: string; update_time: string };
-type Ordering = Pick<ListQuery<Row>, 'orderBy' | 'descending' | 'sortValues'>;
 
-/** Each order has its index; ids are in order of creation. */
-const ORDERS: Record<ConnectionOrder, Ordering> = {
-  CREATE_TIME_DESC: { orderBy: [{ column: 'id' }], descending: true, sortValues: (row) => [row.id] },
-  CREATE_TIME_ASC: { orderBy: [{ column: 'id' }], descending: false, sortValues: (row) => [row.id] },
-  UPDATE_TIME_DESC: {
-    orderBy: [{ column: 'update_time', cast: 'timestamptz' }, { column: 'id' }],
-    descending: true,
-    sortValues: (row) => [row.update_time, row.id],
-  },
-  NAME_ASC: {
-    orderBy: [{ column: 'name' }, { column: 'id' }],
-    descending: false,
-    sortValues: (row) => [row.name, row.id],
-  },
+const LAST_CHANGED = {
+  orderBy: [{ column: 'update_time', cast: 'timestamptz' }, { column: 'id' }],
+  descending: true,
+  sortValues: (row: Row) => [row.update_time, row.id],
 };
 
 /** Lists the connections that the caller may see. Fails with PAGE_TOKEN_INVALID. */
@@ -54,7 +43,11 @@ export function listConnections(
   const { tenantId } = call.principal;
   const conditions = [...seenBy(call.principal), ...conditionsOf(filter)];
   return read(call, async (em) => {
-    const query = { table: 'connection', conditions, ...ORDERS[order] };
+    const query = {
+      table: 'connection',
+      conditions,
+      ...(order === 'UPDATE_TIME_DESC' ? LAST_CHANGED : byTimeOrName(order)),
+    };
     const page = await listPage<Row>(em, call.app.pageTokens, tenantId, query, request);
     const connections = page.items.map((row) => em.map(Connection, row));
     return { ...page, items: await viewsOf(em, tenantId, connections) };
@@ -97,9 +90,4 @@ function conditionsOf(filter: ConnectionFilter): Conditions {
     conditions.push({ sql, params: [pattern, pattern, pattern] });
   }
   return conditions;
-}
-
-function equals(column: string, value: string | null | undefined): Conditions {
-  if (value === undefined) return [];
-  return value === null ? [{ sql: `${column} is null`, params: [] }] : [{ sql: `${column} = ?`, params: [value] }];
 }

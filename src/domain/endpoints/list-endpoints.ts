@@ -1,4 +1,4 @@
-import { byTime, type Conditions, listPage, type Page, type PageRequest, type TimeOrder } from '../../db/paging.ts';
+import { byTime, equals, listPage, type Page, type PageRequest, type TimeOrder } from '../../db/paging.ts';
 import { EventEndpoint } from '../../model/event-endpoint.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
@@ -14,9 +14,7 @@ export function listEndpoints(
   order: TimeOrder,
   request: PageRequest,
 ): Promise<Page<EventEndpoint>> {
-  const conditions: Conditions = [...seenBy(call.principal)];
-  if (projectId === null) conditions.push({ sql: 'project_id is null', params: [] });
-  if (projectId) conditions.push({ sql: 'project_id = ?', params: [projectId] });
+  const conditions = [...seenBy(call.principal), ...equals('project_id', projectId)];
   return read(call, async (em) => {
     const query = { table: 'event_endpoint', conditions, ...byTime(order) };
     const page = await listPage(em, call.app.pageTokens, call.principal.tenantId, query, request);

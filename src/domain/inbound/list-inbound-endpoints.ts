@@ -1,4 +1,4 @@
-import { type Conditions, type ListQuery, listPage, type Page, type PageRequest } from '../../db/paging.ts';
+import { byTimeOrName, type Conditions, equals, listPage, type Page, type PageRequest } from '../../db/paging.ts';
 import { InboundEndpoint } from '../../model/inbound-endpoint.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
@@ -12,19 +12,6 @@ export type InboundEndpointFilter = {
   connectionId: string;
 };
 
-type Row = { id: string; name: string };
-type Ordering = Pick<ListQuery<Row>, 'orderBy' | 'descending' | 'sortValues'>;
-
-const ORDERS: Record<InboundEndpointOrder, Ordering> = {
-  CREATE_TIME_DESC: { orderBy: [{ column: 'id' }], descending: true, sortValues: ({ id }) => [id] },
-  CREATE_TIME_ASC: { orderBy: [{ column: 'id' }], descending: false, sortValues: ({ id }) => [id] },
-  NAME_ASC: {
-    orderBy: [{ column: 'name' }, { column: 'id' }],
-    descending: false,
-    sortValues: ({ name, id }) => [name, id],
-  },
-};
-
 /** Lists the endpoints that the caller may see. Fails with PAGE_TOKEN_INVALID. */
 export function listInboundEndpoints(
   call: Call,
@@ -32,13 +19,11 @@ export function listInboundEndpoints(
   order: InboundEndpointOrder,
   request: PageRequest,
 ): Promise<Page<InboundEndpoint>> {
-  const conditions: Conditions = seenBy(call.principal);
-  if (projectId === null) conditions.push({ sql: 'project_id is null', params: [] });
-  if (projectId) conditions.push({ sql: 'project_id = ?', params: [projectId] });
+  const conditions: Conditions = [...seenBy(call.principal), ...equals('project_id', projectId)];
   if (connectionId) conditions.push({ sql: 'connection_id = ?', params: [connectionId] });
   return read(call, async (em) => {
-    const query = { table: 'inbound_endpoint', conditions, ...ORDERS[order] };
-    const page = await listPage<Row>(em, call.app.pageTokens, call.principal.tenantId, query, request);
+    const query = { table: 'inbound_endpoint', conditions, ...byTimeOrName(order) };
+    const page = await listPage(em, call.app.pageTokens, call.principal.tenantId, query, request);
     return { ...page, items: page.items.map((row) => em.map(InboundEndpoint, row)) };
   });
 }

@@ -1,4 +1,13 @@
-import { type Conditions, listPage, type NameOrder, oneOf, type Page, type PageRequest } from '../../db/paging.ts';
+import {
+  byName,
+  type Conditions,
+  equals,
+  listPage,
+  type NameOrder,
+  oneOf,
+  type Page,
+  type PageRequest,
+} from '../../db/paging.ts';
 import { Secret } from '../../model/secret.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
@@ -11,28 +20,11 @@ export function listSecrets(
   request: PageRequest,
 ): Promise<Page<Secret>> {
   return read(call, async (em) => {
-    const page = await listPage<{ id: string; name: string }>(
-      em,
-      call.app.pageTokens,
-      call.principal.tenantId,
-      {
-        table: 'secret',
-        conditions: [...ofProject(projectId), ...ofCaller(call)],
-        orderBy: [{ column: 'name' }, { column: 'id' }],
-        descending: order === 'NAME_DESC',
-        sortValues: (row) => [row.name, row.id],
-      },
-      request,
-    );
+    const conditions = [...equals('project_id', projectId), ...ofCaller(call)];
+    const query = { table: 'secret', conditions, ...byName(order) };
+    const page = await listPage(em, call.app.pageTokens, call.principal.tenantId, query, request);
     return { ...page, items: page.items.map((row) => em.map(Secret, row)) };
   });
-}
-
-function ofProject(projectId: string | null | undefined): Conditions {
-  if (projectId === undefined) return [];
-  return projectId === null
-    ? [{ sql: 'project_id is null', params: [] }]
-    : [{ sql: 'project_id = ?', params: [projectId] }];
 }
 
 function ofCaller({ principal }: Call): Conditions {

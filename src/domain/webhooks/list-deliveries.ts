@@ -1,4 +1,4 @@
-import { type Conditions, listPage, type Page, type PageRequest } from '../../db/paging.ts';
+import { byTime, type Conditions, listPage, type Page, type PageRequest } from '../../db/paging.ts';
 import { Delivery, type DeliveryStatus } from '../../model/delivery.ts';
 import type { Call } from '../call.ts';
 import { read } from '../change.ts';
@@ -25,10 +25,8 @@ export function listDeliveries(
   const { tenantId } = call.principal;
   const conditions = [...deliveriesOf(call.principal, 'webhook:read'), ...conditionsOf(filter)];
   return read(call, async (em) => {
-    // Ids are in order of creation.
-    const ordering = { orderBy: [{ column: 'id' }], descending: order === 'CREATE_TIME_DESC' };
-    const query = { table: 'delivery', conditions, ...ordering, sortValues: (row: { id: string }) => [row.id] };
-    const page = await listPage<{ id: string }>(em, call.app.pageTokens, tenantId, query, request);
+    const query = { table: 'delivery', conditions, ...byTime(order) };
+    const page = await listPage(em, call.app.pageTokens, tenantId, query, request);
     return { ...page, items: page.items.map((row) => em.map(Delivery, row)) };
   });
 }
