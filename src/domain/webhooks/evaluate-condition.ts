@@ -59,6 +59,7 @@ export function evaluateCondition(condition: string, variables: JsonObject): boo
     depth: 0,
     sums: 0,
     loops: 0,
+    patterns: 0,
     unknown: (name: string) => unknownVariable(name, 'condition'),
   };
   measure(parsed.expr, variables, new Set(), 0, shape);
@@ -68,18 +69,18 @@ export function evaluateCondition(condition: string, variables: JsonObject): boo
   const looked = shape.nodes * (size.values + shape.nodes) ** shape.depth;
   const steps = growth * looked * (1 + size.longestText / TEXT_OF_A_STEP);
   if (steps > MOST_STEPS) throw fieldInvalid('condition', 'could take too long over these variables');
-  const result = condition.includes('matches') ? runLimited(parsed, variables) : run(parsed, variables);
+  const result = shape.patterns > 0 ? runLimited(parsed, variables) : run(parsed, variables);
   if (typeof result !== 'boolean') throw fieldInvalid('condition', 'is not true or false over these variables');
   return result;
 }
 
 /**
- * Checks a condition before there are values for its variables: that it parses, names no others, and has no loops, so that it never takes long.
+ * Checks a condition before there are values for its variables: that it parses, names no others, and has no loops. Patterns are limited when it is run.
  * Fails with FIELD_INVALID.
  */
 export function checkCondition(condition: string, names: readonly string[], field: string): void {
   const unknown = (name: string) => fieldInvalid(field, `knows no ${name}`);
-  const shape = { nodes: 0, depth: 0, sums: 0, loops: 0, unknown };
+  const shape = { nodes: 0, depth: 0, sums: 0, loops: 0, patterns: 0, unknown };
   const variables = Object.fromEntries(names.map((name) => [name, null]));
   measure(parsedCondition(condition, field).expr, variables, new Set(), 0, shape);
   if (shape.loops > 0) throw fieldInvalid(field, 'has a loop');
@@ -131,7 +132,7 @@ function measure(
   variables: JsonObject,
   bound: ReadonlySet<string>,
   depth: number,
-  shape: { nodes: number; depth: number; sums: number; loops: number; unknown(name: string): Error },
+  shape: { nodes: number; depth: number; sums: number; loops: number; patterns: number; unknown(name: string): Error },
 ): void {
   if (!expr) return;
   shape.nodes += 1;
@@ -149,6 +150,7 @@ function measure(
       break;
     case 'callExpr':
       if (kind.value.function === '_+_') shape.sums += 1;
+      if (kind.value.function === 'matches') shape.patterns += 1;
       for (const part of [kind.value.target, ...kind.value.args]) go(part);
       break;
     case 'listExpr':
