@@ -1,4 +1,5 @@
 import type { HealthImplementation } from 'grpc-health-check';
+import { Repeating } from '../base/repeating.ts';
 import type { ChangeListener } from '../db/listen.ts';
 import type { App, Dependency, SystemStatus } from '../domain/call.ts';
 import { type Seen, seeDatabase, seeMasterKey, seeProviders, seeQueue } from './dependencies.ts';
@@ -25,7 +26,7 @@ export class Health {
   #slow: readonly Seen[] = [];
   readonly #known = new Map<string, { status: Dependency['status']; since: Date }>();
   #draining = false;
-  #timers: NodeJS.Timeout[] = [];
+  readonly #checks: readonly Repeating[];
 
   /** @param services names that grpc.health.v1 knows beside '' */
   constructor(app: App, watched: Watched, grpc: HealthImplementation, services: readonly string[]) {
@@ -33,28 +34,20 @@ export class Health {
     this.#watched = watched;
     this.#grpc = grpc;
     this.#services = services;
+    const repeat = (everyMs: number, check: () => Promise<void>) =>
+      new Repeating({ everyMs, log: app.log, failure: 'the health was not checked' }, check);
+    this.#checks = [repeat(CHECK_MS, () => this.#check()), repeat(SLOW_CHECK_MS, () => this.#checkSlow())];
   }
 
   async start(): Promise<void> {
     await Promise.all([this.#check(), this.#checkSlow()]);
-    const every = (ms: number, check: () => Promise<void>) => {
-      let checking = false;
-      const timer = setInterval(async () => {
-        if (checking) return;
-        checking = true;
-        await check();
-        checking = false;
-      }, ms);
-      this.#timers.push(timer.unref());
-    };
-    every(CHECK_MS, () => this.#check());
-    every(SLOW_CHECK_MS, () => this.#checkSlow());
+    for (const checks of this.#checks) checks.start();
   }
 
   /** From now on not ready, whatever the dependencies say. */
   drain(): void {
     this.#draining = true;
-    for (const timer of this.#timers) clearInterval(timer);
+    for (const checks of this.#checks) void checks.stop();
     this.#tell();
   }
 
