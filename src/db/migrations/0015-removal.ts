@@ -106,20 +106,6 @@ language sql stable security definer set search_path = '' as $$
   select e.tenant_id from latchkey.inbound_endpoint e join latchkey.tenant t on t.tenant_id = e.tenant_id and t.state = 'ACTIVE' where e.id = p_id
 $$;
 
-drop function latchkey.route_tenants(text, integer, integer);
-create function latchkey.route_tenants(p_after text, p_descending boolean, p_limit integer, p_skip integer)
-returns table (tenant_id text, display_name text, create_time timestamptz, state text, delete_time timestamptz, erase_time timestamptz)
-language plpgsql stable security definer set search_path = '' as $$
-begin
-  if p_descending then
-    return query select t.tenant_id, t.display_name, t.create_time, t.state, t.delete_time, t.erase_time
-      from latchkey.tenant t where p_after = '' or t.tenant_id < p_after order by t.tenant_id desc limit p_limit offset p_skip;
-  else
-    return query select t.tenant_id, t.display_name, t.create_time, t.state, t.delete_time, t.erase_time
-      from latchkey.tenant t where t.tenant_id > p_after order by t.tenant_id limit p_limit offset p_skip;
-  end if;
-end $$;
-
 -- Tenants whose removal should be over, or at its last step, and of which something may have kept it.
 create function latchkey.route_overdue_tenants(p_late_ms integer, p_limit integer) returns table (tenant_id text)
 language sql stable security definer set search_path = '' as $$
@@ -149,11 +135,7 @@ begin
 end $$;
 `;
 
-const ROUTING_FUNCTIONS = [
-  'route_tenants(text, boolean, integer, integer)',
-  'route_overdue_tenants(integer, integer)',
-  'erase_tenant_log(text, integer)',
-];
+const ROUTING_FUNCTIONS = ['route_overdue_tenants(integer, integer)', 'erase_tenant_log(text, integer)'];
 const NEW = ['read_user(text, text)', ...ROUTING_FUNCTIONS].map((signature) => `latchkey.${signature}`).join(', ');
 
 /** The log of a tenant can be removed while the tenant is being erased, and never else. */

@@ -78,7 +78,7 @@ begin
     where k.tenant_id = p_tenant and k.id = p_id;
 end $$;
 
-drop function latchkey.route_tenants(text, boolean, integer, integer);
+-- Replicas of before still ask route_tenants without an order.
 create function latchkey.route_tenants(p_after text, p_descending boolean, p_limit integer, p_skip integer)
 returns table (tenant_id text, display_name text, create_time timestamptz, state text, delete_time timestamptz, erase_time timestamptz, limits jsonb)
 language plpgsql stable security definer set search_path = '' as $$
