@@ -582,7 +582,10 @@ describeRpc('ConnectorService', ({ as, server, tenant, transport, operator }) =>
     expect((await failureOf(late)).code).toBe('DeadlineExceeded');
     const leaving = new AbortController();
     const left = clients.connectors.executeConnector({ connectorId }, { signal: leaving.signal });
-    setTimeout(() => leaving.abort(), 150);
+    // Once it is under way.
+    const underWay = async () => (await fetch(`${server().httpUrl}/metrics`)).text();
+    await expect.poll(underWay, { timeout: 5_000, interval: 10 }).toMatch(/^latchkey_calls_in_flight 1$/m);
+    leaving.abort();
     expect((await failureOf(left)).code).toBe('Canceled');
     // Over long before it would have been, on the server, too. Whether a deadline is one there, or the caller's leaving, is a matter of who is first.
     const reasons = async () =>
