@@ -2,11 +2,10 @@ import { createHmac } from 'node:crypto';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Pool } from 'pg';
 import { Gauge, type Registry } from 'prom-client';
-import { ReplicaCache } from './base/cache.ts';
 import { systemClock } from './base/clock.ts';
 import { newId } from './base/id.ts';
 import type { Log } from './base/log.ts';
-import { createMetrics, type Metrics } from './base/metrics.ts';
+import { createMetrics } from './base/metrics.ts';
 import { Pauses } from './base/pauses.ts';
 import { Rates } from './base/rates.ts';
 import { Recent } from './base/recent.ts';
@@ -22,21 +21,13 @@ import { MasterKeys } from './crypto/master-keys.ts';
 import { credentialRows } from './db/credential-rows.ts';
 import { dataKeyStore } from './db/data-keys.ts';
 import { openInstallation } from './db/installation.ts';
-import { type Changed, ChangeListener } from './db/listen.ts';
+import { ChangeListener } from './db/listen.ts';
 import { openOrm, poolOf } from './db/orm.ts';
 import { PageTokens } from './db/paging.ts';
 import { openPool } from './db/pool.ts';
 import { ensureOperatorKey } from './domain/access/ensure-operator-key.ts';
 import { auditKeysOf } from './domain/audit/audit-id.ts';
-import type {
-  App,
-  Caches,
-  OAuthSetup,
-  OperatorInstance,
-  Principal,
-  ReadyCredential,
-  ReadyInboundEndpoint,
-} from './domain/call.ts';
+import type { App, OperatorInstance } from './domain/call.ts';
 import { TenantFeeds } from './domain/feeds/event-feeds.ts';
 import { ProviderHealthCounts } from './domain/integrations/provider-health-log.ts';
 import { requestHashKeyOf } from './domain/once.ts';
@@ -59,6 +50,7 @@ import { ReadAuditWriter } from './jobs/read-audit.ts';
 import { RefreshSweeper } from './jobs/refresh-sweeper.ts';
 import { ReplicaHeartbeat } from './jobs/replica-heartbeat.ts';
 import { UsageCounter } from './jobs/usage-counter.ts';
+import { clear, forget, type Memory, openCaches, signalKey } from './memory.ts';
 import { catalog as builtIn } from './providers/catalog.ts';
 import type { ProviderDefinition } from './providers/types.ts';
 import { sandboxProvider } from './sandbox/provider-entry.ts';
@@ -78,9 +70,6 @@ import { Pipeline } from './server/pipeline/pipeline.ts';
 import { warmValidation } from './server/pipeline/validate.ts';
 import { RequestProxy } from './server/proxy.ts';
 
-const PRINCIPALS_CACHED = 50_000;
-const OAUTH_SETUPS_CACHED = 10_000;
-const INBOUND_ENDPOINTS_CACHED = 10_000;
 const REFUSALS_REMEMBERED = 10_000;
 const REFUSALS_MS = 60_000;
 const FETCHED_TOKENS_CACHED = 50_000;
@@ -160,28 +149,14 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
   opened.push(async () => shedder.stop());
   await jobs.start();
   opened.push(() => jobs.stop());
-  const sweeper = new RefreshSweeper(app);
-  sweeper.start();
-  opened.push(() => sweeper.stop());
-  const checks = new CheckSweeper(app);
-  checks.start();
-  opened.push(() => checks.stop());
+  for (const job of [new RefreshSweeper(app), new CheckSweeper(app)]) run(job, opened);
   sender.start();
   opened.push(() => sender.stop(config.shutdownGraceMs));
-  const housekeeper = new Housekeeper(app);
-  housekeeper.start();
-  opened.push(() => housekeeper.stop());
-  sealer.start();
-  opened.push(() => sealer.stop());
+  for (const job of [new Housekeeper(app), sealer]) run(job, opened);
   // Before there are calls: what happens from now on is relayed.
   await relay?.takeLanes();
   opened.push(async () => relay?.stop());
-  const fanOut = new EventFanOut(app);
-  fanOut.start();
-  opened.push(() => fanOut.stop());
-  const placer = new EventPlacer(app);
-  placer.start();
-  opened.push(() => placer.stop());
+  for (const job of [new EventFanOut(app), new EventPlacer(app)]) run(job, opened);
   opened.push(() =>
     drainServers({ grpc, http, pipeline, proxy, auditExports, health, graceMs: config.shutdownGraceMs }),
   );
@@ -198,6 +173,11 @@ async function start(setting: Setting, opened: (() => Promise<void>)[]): Promise
       for (const close of opened.reverse()) await close();
     },
   };
+}
+
+function run(job: { start(): void; stop(): Promise<void> }, opened: (() => Promise<void>)[]): void {
+  job.start();
+  opened.push(() => job.stop());
 }
 
 async function openApp(
@@ -347,68 +327,6 @@ function openUserService({ userService }: Config, egress: Egress): UserService |
 /** The issuer is the operator's word, so its host may be reached wherever it is; other hosts that its documents name must be public or allowed. */
 function openIdentityProvider({ issuer, audience }: Config['identity'], egress: Egress): IdentityProvider {
   return new IdentityProvider(issuer, audience, egress.allowing([new URL(issuer).hostname]));
-}
-
-function openCaches(config: Config, metrics: Metrics, { trusted }: ChangeListener): Caches {
-  return {
-    principals: new ReplicaCache<Principal>({ name: 'principals', maxEntries: PRINCIPALS_CACHED, metrics, trusted }),
-    oauthSetups: new ReplicaCache<OAuthSetup>({
-      name: 'oauth_setups',
-      maxEntries: OAUTH_SETUPS_CACHED,
-      metrics,
-      trusted,
-    }),
-    inboundEndpoints: new ReplicaCache<ReadyInboundEndpoint>({
-      name: 'inbound_endpoints',
-      maxEntries: INBOUND_ENDPOINTS_CACHED,
-      metrics,
-      trusted,
-    }),
-    credentials: new ReplicaCache<ReadyCredential>({
-      name: 'credentials',
-      maxEntries: config.credentialCacheEntries,
-      metrics,
-      trusted,
-    }),
-  };
-}
-
-function signalKey({ kind, tenantId, id }: Changed): string {
-  return `${kind} ${tenantId} ${id}`;
-}
-
-/** What a process remembers of the database. */
-type Memory = { caches: Caches; keyring: Keyring; fetchedTokens: FetchedTokenCache; signals: Signals };
-
-function forget({ caches, keyring, fetchedTokens, signals }: Memory, changed: Changed): void {
-  const { principals, credentials, oauthSetups, inboundEndpoints } = caches;
-  const { kind, tenantId, id } = changed;
-  signals.fire(signalKey(changed));
-  signals.fire(kind === 'event' ? 'event' : 'change');
-  if (kind === 'integration') {
-    oauthSetups.drop(`${tenantId} ${id}`);
-    credentials.dropWhere((known) => known.tenantId === tenantId && known.integrationId === id);
-  }
-  if (kind === 'inbound_endpoint') inboundEndpoints.drop(id);
-  if (kind === 'connection') credentials.drop(`${tenantId} ${id}`);
-  if (kind === 'secret') credentials.dropWhere((known) => known.tenantId === tenantId && known.secretIds.includes(id));
-  if (kind === 'api_key')
-    principals.dropWhere((known) => known.kind === 'api_key' && known.tenantId === tenantId && known.id === id);
-  if (kind === 'user') principals.dropWhere((known) => known.tenantId === tenantId && known.userId === id);
-  if (kind !== 'tenant') return;
-  for (const cache of [principals, credentials, inboundEndpoints])
-    cache.dropWhere((known: { tenantId: string }) => known.tenantId === tenantId);
-  oauthSetups.dropWhere(({ integration }) => integration.tenantId === tenantId);
-  fetchedTokens.forget(tenantId);
-  keyring.forget(tenantId);
-}
-
-function clear({ caches: { principals, credentials, oauthSetups, inboundEndpoints }, keyring }: Memory): void {
-  keyring.clear();
-  inboundEndpoints.clear();
-  oauthSetups.clear();
-  principals.clear();
-  credentials.clear();
 }
 
 /** Gauges that are read when they are asked for. */

@@ -17,7 +17,7 @@ const ROOMS: readonly (readonly string[])[] = [
   ['domain'],
   ['jobs', 'handlers'],
   ['server', 'sandbox'],
-  ['app.ts', 'prepare.ts', 'workers.ts', 'banner.ts'],
+  ['app.ts', 'memory.ts', 'prepare.ts', 'workers.ts', 'banner.ts'],
   ['demo'],
   ['commands'],
   ['cli.ts', 'openapi'],
