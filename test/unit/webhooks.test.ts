@@ -336,9 +336,21 @@ describe('Lanes', () => {
     expect(lanes.room()).toMatchObject({ most: 128, mostNew: 0 });
     expect(lanes.takeAtOnce('new', 1)).toBeNull();
     const good = lanes.room();
-    expect(good.rooms['good 7']).toBeUndefined();
+    // Named, or it would wait for a slot of those that may not answer.
+    expect(good.rooms['good 7']).toBe(32);
     expect(lanes.take('good', 7)).toMatchObject({ isNew: false });
     expect(lanes.room().rooms['good 7']).toBe(31);
+  });
+
+  it('keep who answers waiting for nobody of their tenant who does not, also when they have had nothing to do', () => {
+    const lanes = new Lanes(() => 0);
+    lanes.give(lanes.take('t', 7), true);
+    lanes.give(lanes.take('other', 7), true);
+    for (let lane = 100; lane < 108; lane++) for (let i = 0; i < 4; i++) lanes.take('t', lane);
+    const { rooms } = lanes.room();
+    expect(rooms).toMatchObject({ 't new': 0, 't 7': 32 });
+    // Nobody keeps it waiting: there may be thousands of them.
+    expect(rooms['other 7']).toBeUndefined();
   });
 
   it('give every slot back', () => {

@@ -97,6 +97,11 @@ export class Lanes {
     lane.pausedUntil = this.#now() + Math.min(FIRST_PAUSE_MS * 2 ** (lane.failures - FAILURES), LONGEST_PAUSE_MS);
   }
 
+  /** Whether a lane that is taken for one that never answered could be kept waiting by those. */
+  #waitsForNew(name: string): boolean {
+    return this.#newOfTenants.has(tenantOf(name)) || this.#new >= NEW_SLOTS / 2;
+  }
+
   /** What may be leased now. */
   room(): Rooms {
     const rooms: Record<string, number> = { ' new': NEW_TENANT_SLOTS };
@@ -105,10 +110,16 @@ export class Lanes {
     for (const [name, { inFlight, well, pausedUntil }] of this.#lanes.entries()) {
       if (pausedUntil > this.#now()) rooms[name] = 0;
       else if (inFlight > 0) rooms[name] = well ? WELL_SLOTS - inFlight : 0;
+      // One that has nothing to do is named only where it would wait for those that do not answer: there may be thousands.
+      else if (well && this.#waitsForNew(name)) rooms[name] = WELL_SLOTS;
     }
     const free = { most: SLOTS - this.#inFlight, mostNew: NEW_SLOTS - this.#new };
     return { rooms, ...free, perTenant: TENANT_SLOTS, perLane: NEW_LANE_SLOTS };
   }
+}
+
+function tenantOf(name: string): string {
+  return name.slice(0, name.lastIndexOf(' '));
 }
 
 function count(counts: Map<string, number>, name: string, change: number): void {
