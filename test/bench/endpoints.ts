@@ -18,7 +18,7 @@ type Env = Record<string, string> & { DATABASE_MIGRATION_URL: string };
 /** A backlog of events to endpoints, beside what their receiver takes from a client that does nothing else. */
 export async function endpointsBench(env: Env): Promise<void> {
   const receiver = await BenchProcess.ready('test/bench/receiver.ts', {});
-  const server = await BenchProcess.ready('src/main.ts', { ...env, SANDBOX: 'off' });
+  const server = await BenchProcess.ready(['src/cli.ts', 'serve'], { ...env, SANDBOX: 'off' });
   const { webhooks } = clientsOf(transportTo('grpc', server, { authorization: `Bearer ${ADMIN_KEY}` }));
   const database = new Client({ connectionString: env.DATABASE_MIGRATION_URL });
   // The database is stopped beneath it where the bench fails.
